@@ -1,0 +1,26 @@
+//! Tidelock: an authoritative game server for very many players in one world.
+//!
+//! A datagram passes thirteen phases, and the same thirteen words name files, metrics, benchmarks and
+//! documents (see [`metrics::Phase`]):
+//!
+//! | ingress, as batches arrive | tick: only here does the world change | egress, after the tick |
+//! |---|---|---|
+//! | receive → admit → open → decode | apply → move → quantize → index | select → diff → encode → seal → send |
+#![deny(unsafe_code)]
+
+pub mod client;
+pub mod connection;
+pub mod crypto;
+pub mod gate;
+pub mod host;
+pub mod kernel;
+pub mod limits;
+pub mod metrics;
+pub mod net;
+pub mod replicate;
+pub mod shard;
+pub mod state;
+pub mod time;
+pub mod units;
+pub mod wire;
+pub mod world;

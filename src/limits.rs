@@ -1,0 +1,89 @@
+//! Every bound of the server in one place, with the relations between them checked at compile time.
+//!
+//! A bound that the wire protocol fixes says so; the others are defaults that `config` may lower. Nothing
+//! in this file depends on anything else, and every layer may read it.
+
+/// Bytes of the header in front of every packet (fixed by the protocol).
+pub const HEADER_LEN: usize = 14;
+/// Bytes of the Poly1305 tag behind every sealed packet (fixed by the protocol).
+pub const TAG_LEN: usize = 16;
+/// Smallest UDP payload that can be a packet: a header and a tag (fixed by the protocol).
+pub const DATAGRAM_MIN: usize = HEADER_LEN + TAG_LEN;
+/// Largest UDP payload (fixed by the protocol; fits every path with an MTU of 1,280).
+pub const DATAGRAM_MAX: usize = 1200;
+/// Largest plaintext of a sealed packet, acknowledgment block included.
+pub const PLAINTEXT_MAX: usize = DATAGRAM_MAX - HEADER_LEN - TAG_LEN;
+/// Bytes of an acknowledgment block (fixed by the protocol).
+pub const ACK_BLOCK_LEN: usize = 18;
+/// Bytes in front of a message body on an unreliable channel: length and type.
+pub const MESSAGE_HEADER_LEN: usize = 3;
+
+/// Socket indices in one port: the gate and up to 255 shards (one byte of the connection id).
+pub const SOCKETS_MAX: usize = 256;
+/// Connection slots of one shard (12 bits of the connection id).
+pub const SLOTS_PER_SHARD: usize = 4096;
+/// Sessions of one server that were accepted and have not yet sent a packet that opened.
+pub const UNCONFIRMED_MAX: usize = 4096;
+/// Milliseconds an accepted session may stay unconfirmed.
+pub const UNCONFIRMED_TIMEOUT_MS: u64 = 5_000;
+
+/// Positions of the replay window, client to server (fixed by the protocol).
+pub const REPLAY_WINDOW_SERVER: usize = 64;
+/// Positions of the replay window, server to client.
+pub const REPLAY_WINDOW_CLIENT: usize = 1024;
+/// A direction is closed at this sequence, long before the counter could wrap.
+pub const SEQUENCE_MAX: u64 = 1 << 62;
+/// Packets a client may send each second, sustained.
+pub const CLIENT_PACKETS_PER_S: u32 = 120;
+/// Packets a client may send in one burst.
+pub const CLIENT_PACKETS_BURST: u32 = 240;
+/// Payload bytes a client may send each second.
+pub const CLIENT_BYTES_PER_S: u32 = 64 * 1024;
+
+/// Input frames one packet may carry: the newest and its repeated predecessors.
+pub const INPUT_FRAMES_MAX: usize = 8;
+/// Inputs a client may have ahead of one per tick before the excess is discarded.
+pub const INPUT_BUCKET: u32 = 15;
+
+/// Milliseconds of silence after which a Ping is sent.
+pub const HEARTBEAT_MS: u64 = 5_000;
+/// Milliseconds of silence after which a session is gone.
+pub const TIMEOUT_MS: u64 = 15_000;
+/// How often a Disconnect is repeated, and the milliseconds between two of them.
+pub const DISCONNECT_REPEATS: u8 = 3;
+/// Milliseconds between two Disconnects.
+pub const DISCONNECT_INTERVAL_MS: u64 = 50;
+/// A session whose violation score reaches this is disconnected.
+pub const VIOLATION_LIMIT: u32 = 100;
+
+/// Entities one viewer can see at a time: K, the number of slots of the slot protocol.
+pub const VISIBLE_MAX: usize = 128;
+/// Ticks of quantized history that can serve as a baseline; ages 1..=63 fit six bits.
+pub const HISTORY_TICKS: usize = 64;
+/// Oldest baseline age, in ticks.
+pub const AGE_MAX: u32 = HISTORY_TICKS as u32 - 1;
+/// Default bytes of plaintext in one snapshot: 256 kbit/s on the wire at 60 Hz.
+pub const SNAPSHOT_BUDGET: usize = 475;
+/// Viewers whose visible set is recomputed in one tick: one in this many.
+pub const SELECT_STAGGER: u32 = 4;
+
+/// Entities in one world, all shards together: 20 bits of the entity id.
+pub const ENTITIES_MAX: usize = 1 << 20;
+
+/// Handshake limiter: packets each second from one IPv4 address or IPv6 /64.
+pub const HANDSHAKES_PER_SOURCE_PER_S: u32 = 20;
+/// Handshake limiter: burst from one source.
+pub const HANDSHAKES_PER_SOURCE_BURST: u32 = 5;
+/// Handshake limiter: sources in its fixed table.
+pub const HANDSHAKE_SOURCES: usize = 65_536;
+/// Diffie-Hellman handshakes each second, all sources together.
+pub const HANDSHAKE_DH_PER_S: u32 = 1_000;
+/// Connect tokens remembered at a time. A full table refuses newcomers and never evicts.
+pub const TOKENS_MAX: usize = 65_536;
+
+const _: () = assert!(PLAINTEXT_MAX == 1170, "the protocol promises 1,170 bytes of plaintext");
+const _: () = assert!(SNAPSHOT_BUDGET <= PLAINTEXT_MAX, "a snapshot is never fragmented");
+const _: () = assert!(VISIBLE_MAX <= 128, "a slot is seven bits on the wire and a bit of a u128");
+const _: () = assert!(HISTORY_TICKS.is_power_of_two(), "the history ring is indexed by a mask");
+const _: () = assert!(REPLAY_WINDOW_SERVER == 64, "the server's window is one u64");
+const _: () = assert!(CLIENT_PACKETS_BURST >= CLIENT_PACKETS_PER_S, "a burst covers a second");

@@ -1,0 +1,157 @@
+//! The quantized state of one entity: what is replicated, hashed and kept in the history.
+
+use bytemuck::{Pod, Zeroable};
+
+/// State of one entity at one tick, as integers. 32 bytes, so two rows share a cache line.
+///
+/// Positions are steps of 1.5625 cm from the south-west corner of the map's floor (`units::STEP`);
+/// velocities are cm/s; yaw is a 65,536th of a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct QuantizedState {
+    /// Steps from the west edge, below `units::STEPS_XY`.
+    pub x: u32,
+    /// Steps from the south edge, below `units::STEPS_XY`.
+    pub y: u32,
+    /// Steps above the floor, below `units::STEPS_Z`.
+    pub z: u16,
+    /// Heading.
+    pub yaw: u16,
+    /// Velocity along x, y, z in cm/s.
+    pub velocity: [i16; 3],
+    /// Animation state, meaning set by the game.
+    pub animation: u8,
+    /// `EntityFlags` bits.
+    pub flags: u8,
+    /// 0..=255 of the maximum.
+    pub health: u8,
+    /// 0..=255 of the maximum.
+    pub mana: u8,
+    /// Zero; keeps the layout free of padding.
+    pub reserved: u16,
+    /// Buff and debuff bits.
+    pub effects: u32,
+    /// Zero; fills the row to 32 bytes.
+    pub reserved_tail: u32,
+}
+
+const _: () = assert!(size_of::<QuantizedState>() == 32);
+
+impl QuantizedState {
+    /// The state a full entry on the wire is described against: nothing set, health and mana full.
+    pub const DEFAULT: Self = Self {
+        x: 0,
+        y: 0,
+        z: 0,
+        yaw: 0,
+        velocity: [0; 3],
+        animation: 0,
+        flags: 0,
+        health: 255,
+        mana: 255,
+        reserved: 0,
+        effects: 0,
+        reserved_tail: 0,
+    };
+}
+
+/// Bits of `QuantizedState::flags`.
+pub mod flags {
+    /// The entity is alive.
+    pub const IS_ALIVE: u8 = 0x01;
+    /// The entity is in combat.
+    pub const IS_IN_COMBAT: u8 = 0x02;
+    /// The entity moves on its own.
+    pub const IS_MOVING: u8 = 0x04;
+    /// The entity is casting.
+    pub const IS_CASTING: u8 = 0x08;
+    /// The entity must not be replicated to others.
+    pub const IS_INVISIBLE: u8 = 0x10;
+    /// The entity cannot act.
+    pub const IS_STUNNED: u8 = 0x20;
+    /// The entity is in the air.
+    pub const IS_FALLING: u8 = 0x40;
+}
+
+/// What an entity is; decides how far it can be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    /// Controlled by a player.
+    Player,
+    /// A peaceful character.
+    Npc,
+    /// A hostile character.
+    Monster,
+    /// A projectile in flight.
+    Projectile,
+    /// A building or another part of the environment.
+    StaticBuild,
+    /// A vehicle.
+    Vehicle,
+    /// An item on the ground.
+    Item,
+    /// A visual effect.
+    Effect,
+}
+
+impl Kind {
+    /// Number of kinds.
+    pub const COUNT: usize = 8;
+
+    /// All kinds in the order of their wire numbers.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Player,
+        Self::Npc,
+        Self::Monster,
+        Self::Projectile,
+        Self::StaticBuild,
+        Self::Vehicle,
+        Self::Item,
+        Self::Effect,
+    ];
+
+    /// The kind with this wire number.
+    pub fn from_wire(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+
+    /// The word used in configuration and documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Player => "player",
+            Self::Npc => "npc",
+            Self::Monster => "monster",
+            Self::Projectile => "projectile",
+            Self::StaticBuild => "static_build",
+            Self::Vehicle => "vehicle",
+            Self::Item => "item",
+            Self::Effect => "effect",
+        }
+    }
+
+    /// Default distance in centimetres from which a viewer sees an entity of this kind.
+    pub const fn radius(self) -> f32 {
+        match self {
+            Self::Player => 100_000.0,
+            Self::Npc | Self::Monster | Self::Effect => 50_000.0,
+            Self::Projectile => 200_000.0,
+            Self::StaticBuild => 25_000.0,
+            Self::Vehicle => 150_000.0,
+            Self::Item => 10_000.0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wire_numbers_of_kinds_round_trip() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::from_wire(kind as u8), Some(kind));
+        }
+        assert_eq!(Kind::from_wire(Kind::COUNT as u8), None);
+    }
+}
