@@ -1,1 +1,47 @@
-//! (skeleton)
+//! Bytes ↔ values: everything that travels, and nothing that is done with it.
+//!
+//! Owns: every layout of protocol version 1 (`docs/PROTOCOL.md` is the normative text). Never
+//! allocates, reads a key or keeps state; what a peer sent is parsed once, into a type, by one
+//! bounds-checked cursor, and leftover bytes are an error. Called by `gate`, `connection`,
+//! `replicate` and `client`.
+//!
+//! | file | what travels |
+//! |---|---|
+//! | `header` | the 14 bytes in front of every packet |
+//! | `handshake`, `reply`, `status`, `crc` | the four plaintext packets and the two payloads inside them |
+//! | `ack`, `message` | what every plaintext of a sealed packet is made of |
+//! | `control` | messages that serve the connection |
+//! | `enter`, `input` | game messages to the server |
+
+mod ack;
+mod control;
+mod crc;
+mod cursor;
+mod enter;
+mod handshake;
+mod header;
+mod input;
+mod message;
+mod reply;
+mod status;
+
+pub use ack::AckBlock;
+pub use control::{CRYPTO_TEST_LEN, ControlMessage, DisconnectReason};
+pub use crc::{CRC_LEN, packet_crc};
+pub use cursor::{Overflow, ReadError, Reader, VARINT_U32_MAX, Writer, unzigzag, zigzag};
+pub use enter::{ENTER_TO_WORLD_LEN, put_enter_to_world, read_enter_to_world};
+pub use handshake::{
+    CONNECT_LEN, COOKIE_LEN, Connect, ConnectRequest, HandshakeError, NOISE_MESSAGE_1_LEN,
+    NOISE_MESSAGE_2_LEN, PROLOGUE_LEN, PublicToken, SEALED_TOKEN_LEN, TOKEN_NONCE_LEN,
+    WIRE_VERSION,
+};
+pub use header::{Channel, ConnectionId, Flags, Header, HeaderError};
+pub use input::{INPUT_FRAME_LEN, InputError, InputFrame, InputFrames, buttons, put_input_frames};
+pub use message::{
+    Direction, Message, Messages, Stage, control as control_kind, is_allowed, put_message,
+    to_client, to_server,
+};
+pub use reply::{
+    ACCEPTED_LEN, AcceptedPacket, COOKIE_PACKET_LEN, CookiePacket, DENIED_LEN, DeniedPacket, Reply,
+};
+pub use status::{ACCEPTED_PAYLOAD_LEN, Accepted, ClientOffer, OFFER_LEN, Status};

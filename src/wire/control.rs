@@ -1,0 +1,224 @@
+//! Bodies of the messages that serve the connection itself.
+//!
+//! Owns: their layouts and the reasons to disconnect. Never answers a message. Called by
+//! `connection` and `client`.
+
+use super::cursor::{ReadError, Reader, Writer};
+use super::message::{Message, control, put_message};
+
+/// Bytes of a key confirmation.
+pub const CRYPTO_TEST_LEN: usize = 16;
+
+/// Why a session ends. 1..=5 mean what the same numbers mean in `Status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum DisconnectReason {
+    /// The sender leaves on its own account.
+    Left,
+    /// No room for the player in the world.
+    Full,
+    /// The account may not play any longer.
+    Banned,
+    /// The client's build does not fit this server any longer.
+    Build,
+    /// A newer session of the same player took over.
+    Replaced,
+    /// The server stops or takes no players now.
+    Maintenance,
+    /// Nothing was received for 15 s.
+    TimedOut,
+    /// The other side broke the protocol too often.
+    Violation,
+    /// A sequence or key has served as long as it may.
+    Exhausted,
+}
+
+impl DisconnectReason {
+    /// All of them in the order of their wire numbers.
+    pub const ALL: [Self; 9] = [
+        Self::Left,
+        Self::Full,
+        Self::Banned,
+        Self::Build,
+        Self::Replaced,
+        Self::Maintenance,
+        Self::TimedOut,
+        Self::Violation,
+        Self::Exhausted,
+    ];
+
+    /// The reason with this wire number.
+    pub fn from_wire(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+
+    /// The word used in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::Full => "full",
+            Self::Banned => "banned",
+            Self::Build => "build",
+            Self::Replaced => "replaced",
+            Self::Maintenance => "maintenance",
+            Self::TimedOut => "timed_out",
+            Self::Violation => "violation",
+            Self::Exhausted => "exhausted",
+        }
+    }
+}
+
+/// A message of channel Control.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ControlMessage {
+    /// Asks for a Pong with the same nonce.
+    Ping {
+        /// Chosen by the sender.
+        nonce: u64,
+    },
+    /// Answers a Ping.
+    Pong {
+        /// The nonce of the Ping.
+        nonce: u64,
+        /// Microseconds on the clock of the one who answers; for information only.
+        clock_us: u64,
+    },
+    /// Ends the session.
+    Disconnect {
+        /// Why.
+        reason: DisconnectReason,
+        /// Seconds after which a new attempt may succeed; 0 = at once.
+        retry_s: u16,
+    },
+    /// Nothing: the packet exists for its acknowledgment block.
+    Ack,
+    /// Asks for the same bytes back.
+    CryptoTest([u8; CRYPTO_TEST_LEN]),
+    /// The bytes of a `CryptoTest`.
+    CryptoTestAck([u8; CRYPTO_TEST_LEN]),
+}
+
+impl ControlMessage {
+    /// Reads the body of `message`.
+    ///
+    /// # Errors
+    /// `Truncated`, `Trailing`; `Value` for a reserved byte, an unknown reason or an unknown type.
+    pub fn read(message: &Message<'_>) -> Result<Self, ReadError> {
+        let mut reader = Reader::new(message.body);
+        let value = match message.kind {
+            control::PING => Self::Ping { nonce: reader.u64()? },
+            control::PONG => Self::Pong { nonce: reader.u64()?, clock_us: reader.u64()? },
+            control::DISCONNECT => {
+                let reason = DisconnectReason::from_wire(reader.u8()?).ok_or(ReadError::Value)?;
+                reader.zeros(1)?;
+                Self::Disconnect { reason, retry_s: reader.u16()? }
+            }
+            control::ACK => Self::Ack,
+            control::CRYPTO_TEST => Self::CryptoTest(reader.array()?),
+            control::CRYPTO_TEST_ACK => Self::CryptoTestAck(reader.array()?),
+            _ => return Err(ReadError::Value),
+        };
+        reader.finish().map(|()| value)
+    }
+
+    /// Appends the message, length and type included.
+    pub fn write(&self, writer: &mut Writer<'_>) {
+        put_message(writer, self.kind(), |writer| match *self {
+            Self::Ping { nonce } => writer.u64(nonce),
+            Self::Pong { nonce, clock_us } => {
+                writer.u64(nonce);
+                writer.u64(clock_us);
+            }
+            Self::Disconnect { reason, retry_s } => {
+                writer.u8(reason as u8);
+                writer.zeros(1);
+                writer.u16(retry_s);
+            }
+            Self::Ack => {}
+            Self::CryptoTest(bytes) | Self::CryptoTestAck(bytes) => writer.array(bytes),
+        });
+    }
+
+    /// The type number.
+    pub fn kind(&self) -> u8 {
+        match self {
+            Self::Ping { .. } => control::PING,
+            Self::Pong { .. } => control::PONG,
+            Self::Disconnect { .. } => control::DISCONNECT,
+            Self::Ack => control::ACK,
+            Self::CryptoTest(_) => control::CRYPTO_TEST,
+            Self::CryptoTestAck(_) => control::CRYPTO_TEST_ACK,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Channel, Messages};
+    use super::*;
+
+    fn all() -> Vec<ControlMessage> {
+        let mut all = vec![
+            ControlMessage::Ping { nonce: u64::MAX - 1 },
+            ControlMessage::Pong { nonce: 1, clock_us: 2 },
+            ControlMessage::Ack,
+            ControlMessage::CryptoTest(std::array::from_fn(|i| i as u8)),
+            ControlMessage::CryptoTestAck([0xAA; CRYPTO_TEST_LEN]),
+        ];
+        let reasons = DisconnectReason::ALL.into_iter();
+        all.extend(reasons.map(|reason| ControlMessage::Disconnect { reason, retry_s: 77 }));
+        all
+    }
+
+    fn bytes(message: ControlMessage) -> Vec<u8> {
+        let mut out = [0; 64];
+        let mut writer = Writer::new(&mut out);
+        message.write(&mut writer);
+        let length = writer.finish().expect("64 bytes are enough");
+        out[..length].to_vec()
+    }
+
+    #[test]
+    fn every_control_message_round_trips() {
+        for message in all() {
+            let bytes = bytes(message);
+            let mut messages = Messages::new(&bytes, Channel::Control);
+            let read = messages.next().expect("one message").expect("well framed");
+            assert_eq!(read.kind, message.kind());
+            assert_eq!(ControlMessage::read(&read), Ok(message));
+            assert!(messages.next().is_none());
+        }
+    }
+
+    #[test]
+    fn truncated_and_extended_bodies_are_errors_at_every_length() {
+        for message in all() {
+            let bytes = bytes(message);
+            let body = &bytes[3..];
+            for cut in 0..body.len() {
+                let short = Message { kind: message.kind(), id: 0, body: &body[..cut] };
+                assert_eq!(ControlMessage::read(&short), Err(ReadError::Truncated), "{message:?}");
+            }
+            let long = [body, &[0]].concat();
+            let long = Message { kind: message.kind(), id: 0, body: &long };
+            assert_eq!(ControlMessage::read(&long), Err(ReadError::Trailing), "{message:?}");
+        }
+    }
+
+    #[test]
+    fn unknown_reasons_types_and_reserved_bytes_are_errors() {
+        for (kind, body) in [
+            (control::DISCONNECT, &[9, 0, 0, 0][..]),
+            (control::DISCONNECT, &[0, 1, 0, 0]),
+            (control::REKEY_REQUEST, &[]),
+            (0, &[]),
+            (255, &[]),
+        ] {
+            let read = ControlMessage::read(&Message { kind, id: 0, body });
+            assert_eq!(read, Err(ReadError::Value), "{kind}");
+        }
+        for (number, reason) in DisconnectReason::ALL.into_iter().enumerate() {
+            assert_eq!(DisconnectReason::from_wire(number as u8), Some(reason));
+        }
+    }
+}
