@@ -1,7 +1,7 @@
 //! Tidelock: an authoritative game server for very many players in one world.
 //!
-//! A datagram passes thirteen phases, and the same thirteen words name files, metrics, benchmarks and
-//! documents (see [`metrics::Phase`]):
+//! A datagram passes thirteen phases, and the same thirteen words name files, metrics, benchmarks
+//! and documents (see [`metrics::Phase`]):
 //!
 //! | ingress, as batches arrive | tick: only here does the world change | egress, after the tick |
 //! |---|---|---|

@@ -1,7 +1,7 @@
 //! Every bound of the server in one place, with the relations between them checked at compile time.
 //!
-//! A bound that the wire protocol fixes says so; the others are defaults that `config` may lower. Nothing
-//! in this file depends on anything else, and every layer may read it.
+//! A bound that the wire protocol fixes says so; the others are defaults that `config` may lower.
+//! Nothing in this file depends on anything else, and every layer may read it.
 
 /// Bytes of the header in front of every packet (fixed by the protocol).
 pub const HEADER_LEN: usize = 14;

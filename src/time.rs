@@ -1,4 +1,5 @@
-//! Points in time as values. Nothing here reads a clock: `host::clock` does, and passes the result down.
+//! Points in time as values. Nothing here reads a clock: `host::clock` does, and passes the result
+//! down.
 
 /// Nanoseconds on the server's monotonic clock, counted from its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -36,8 +37,8 @@ impl Nanos {
     }
 }
 
-/// Where random bytes come from. Production hands in the operating system's generator, the simulator and
-/// the tests a seeded one.
+/// Where random bytes come from. Production hands in the operating system's generator, the
+/// simulator and the tests a seeded one.
 pub trait Entropy {
     /// Fills `out` with random bytes.
     fn fill(&mut self, out: &mut [u8]);
@@ -53,8 +54,8 @@ pub trait Entropy {
     }
 }
 
-/// Allowance of an event that may happen so often per second, with a burst. Integer arithmetic only, so
-/// that a replay refuses exactly what the original refused.
+/// Allowance of an event that may happen so often per second, with a burst. Integer arithmetic
+/// only, so that a replay refuses exactly what the original refused.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenBucket {
     /// Allowance left, in events times 2^-20.

@@ -1,4 +1,5 @@
-//! The units of the world: centimetres, ticks, quantized steps. Conversions live here and nowhere else.
+//! The units of the world: centimetres, ticks, quantized steps. Conversions live here and nowhere
+//! else.
 
 /// Centimetres along the x and y axes of the map: 8 quadrants of 102,400.
 pub const MAP_XY: f32 = 819_200.0;
@@ -45,8 +46,8 @@ impl TickRate {
         1.0 / f32::from(self.0)
     }
 
-    /// Nanoseconds from the start of the first tick to the start of tick `index` (absolute schedule: the
-    /// error of one period never accumulates).
+    /// Nanoseconds from the start of the first tick to the start of tick `index` (absolute
+    /// schedule: the error of one period never accumulates).
     pub fn start_ns(self, index: u64) -> u64 {
         (u128::from(index) * 1_000_000_000 / u128::from(self.0)) as u64
     }

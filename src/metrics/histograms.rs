@@ -6,12 +6,13 @@ use hdrhistogram::Histogram;
 /// Longest duration told apart from longer ones: 10 s.
 const MAX_NS: u64 = 10_000_000_000;
 
-/// The histograms of one shard for one window of time. Bounds are fixed at construction, so recording never
-/// allocates.
+/// The histograms of one shard for one window of time. Bounds are fixed at construction, so
+/// recording never allocates.
 #[derive(Clone, Debug)]
 pub struct Histograms {
     phases: [Histogram<u64>; Phase::COUNT],
-    /// Whole ticks, from the planned start's actual begin to the last datagram handed over, nanoseconds.
+    /// Whole ticks, from the planned start's actual begin to the last datagram handed over,
+    /// nanoseconds.
     pub tick: Histogram<u64>,
     /// How late ticks began, nanoseconds.
     pub start_jitter: Histogram<u64>,
@@ -31,7 +32,8 @@ pub struct Quantiles {
 }
 
 impl Quantiles {
-    /// Reads `histogram`, dividing every value by `scale` (1,000 turns nanoseconds into microseconds).
+    /// Reads `histogram`, dividing every value by `scale` (1,000 turns nanoseconds into
+    /// microseconds).
     pub fn of(histogram: &Histogram<u64>, scale: f64) -> Self {
         let at = |quantile| histogram.value_at_quantile(quantile) as f64 / scale;
         Self { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: histogram.max() as f64 / scale }
