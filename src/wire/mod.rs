@@ -12,6 +12,7 @@
 //! | `ack`, `message` | what every plaintext of a sealed packet is made of |
 //! | `control` | messages that serve the connection |
 //! | `enter`, `input` | game messages to the server |
+//! | `snapshot` | the DeltaSync body, the game message to the player |
 
 mod ack;
 mod control;
@@ -23,6 +24,7 @@ mod header;
 mod input;
 mod message;
 mod reply;
+pub mod snapshot;
 mod status;
 
 pub use ack::AckBlock;

@@ -1,0 +1,125 @@
+//! The encoding of one entry: the bytes that describe an entity to a viewer.
+//!
+//! They depend on the entity and on the age of the baseline, never on the viewer, so that they can be made
+//! once and copied. Called by `replicate::encode`.
+
+use super::{AGE_FOLLOWS, ENTRY_MAX, mask};
+use crate::state::{Kind, QuantizedState};
+use crate::units::EntityId;
+use crate::wire::zigzag;
+
+/// Writes the byte or two in front of an entry's body and returns how many they were.
+///
+/// `age` 0 means a full entry; an age equal to `base_age` needs no byte of its own.
+#[inline]
+pub fn write_entry_head(slot: u8, age: u8, base_age: u8, out: &mut [u8]) -> usize {
+    if age != 0 && age == base_age {
+        out[0] = slot;
+        return 1;
+    }
+    out[0] = slot | AGE_FOLLOWS;
+    out[1] = age;
+    2
+}
+
+/// The body of one entry under construction.
+#[derive(Clone, Copy, Debug)]
+pub struct EntryBody {
+    bytes: [u8; ENTRY_MAX],
+    len: u8,
+}
+
+impl EntryBody {
+    /// The bytes so far.
+    #[inline]
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+
+    /// Describes `now` against `base`; `None` if they are equal.
+    pub fn delta(now: &QuantizedState, base: &QuantizedState) -> Option<Self> {
+        let mut body = Self { bytes: [0; ENTRY_MAX], len: 1 };
+        let moved = (now.x ^ base.x) | (now.y ^ base.y) != 0;
+        let mut bits = 0;
+        if moved {
+            bits |= mask::POSITION;
+            body.zigzag(now.x.wrapping_sub(base.x) as i32);
+            body.zigzag(now.y.wrapping_sub(base.y) as i32);
+        }
+        if now.z != base.z {
+            bits |= mask::HEIGHT;
+            body.zigzag(i32::from(now.z) - i32::from(base.z));
+        }
+        bits |= body.fields(now, base);
+        body.bytes[0] = bits;
+        (bits != 0).then_some(body)
+    }
+
+    /// Describes an entity that the viewer does not know yet.
+    pub fn full(id: EntityId, kind: Kind, now: &QuantizedState) -> Self {
+        let mut body = Self { bytes: [0; ENTRY_MAX], len: 13 };
+        body.bytes[0..4].copy_from_slice(&id.0.to_le_bytes());
+        body.bytes[4] = kind as u8;
+        body.bytes[5] = (now.x >> 16) as u8 | ((now.y >> 16) as u8) << 4;
+        body.bytes[6..8].copy_from_slice(&within_quadrant(now.x).to_le_bytes());
+        body.bytes[8..10].copy_from_slice(&within_quadrant(now.y).to_le_bytes());
+        body.bytes[10..12].copy_from_slice(&now.z.to_le_bytes());
+        body.bytes[12] = body.fields(now, &QuantizedState::DEFAULT);
+        body
+    }
+
+    /// The fields other than the position; returns their mask bits.
+    fn fields(&mut self, now: &QuantizedState, base: &QuantizedState) -> u8 {
+        let mut bits = 0;
+        if now.yaw != base.yaw {
+            bits |= mask::ROTATION;
+            self.zigzag(i32::from(now.yaw.wrapping_sub(base.yaw) as i16));
+        }
+        if now.animation != base.animation {
+            bits |= mask::ANIMATION;
+            self.put(&[now.animation]);
+        }
+        if now.flags != base.flags {
+            bits |= mask::FLAGS;
+            self.put(&[now.flags]);
+        }
+        if now.velocity != base.velocity {
+            bits |= mask::VELOCITY;
+            for (axis, value) in now.velocity.iter().enumerate() {
+                self.zigzag(i32::from(value.wrapping_sub(base.velocity[axis])));
+            }
+        }
+        if (now.health, now.mana) != (base.health, base.mana) {
+            bits |= mask::VITALS;
+            self.put(&[now.health, now.mana]);
+        }
+        if now.effects != base.effects {
+            bits |= mask::EFFECTS;
+            self.put(&now.effects.to_le_bytes());
+        }
+        bits
+    }
+
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        let at = usize::from(self.len);
+        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len() as u8;
+    }
+
+    /// LEB128 of the zigzag form; differences of positions need at most 20 bits, so three bytes.
+    #[inline]
+    fn zigzag(&mut self, value: i32) {
+        let mut rest = zigzag(value);
+        while rest >= 0x80 {
+            self.put(&[rest as u8 | 0x80]);
+            rest >>= 7;
+        }
+        self.put(&[rest as u8]);
+    }
+}
+
+/// The offset of `steps` within its quadrant, as the signed 16 bits of the wire.
+fn within_quadrant(steps: u32) -> i16 {
+    ((steps & 0xFFFF) as i32 - 0x8000) as i16
+}
