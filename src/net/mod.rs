@@ -17,18 +17,22 @@
 mod address;
 mod lock;
 mod mmsg;
+mod probe;
 mod receive;
 mod send;
 mod socket;
 mod sourced;
 mod steer;
+mod uring;
 
 pub use lock::{DEFAULT_LOCK_DIR, LockError, PortLock};
 pub use mmsg::MmsgPort;
+pub use probe::{Chosen, IoChoice, UringUnavailable, choose_backend};
 pub use receive::{BATCH, Datagram, ReceiveReport};
 pub use send::SendReport;
 pub use socket::{BindConfig, BindError, BoundSocket, BufferKind, BufferWarning, SocketGroup};
 pub use sourced::{SourcedConfig, SourcedDatagram, SourcedPort, Sources};
+pub use uring::UringPort;
 
 use crate::limits::DATAGRAM_MAX;
 use std::io;
@@ -131,7 +135,7 @@ pub fn open_port(
     config: &PortConfig,
 ) -> io::Result<Box<dyn Port>> {
     match backend {
-        Backend::Uring => Err(io::ErrorKind::Unsupported.into()),
+        Backend::Uring => Ok(Box::new(UringPort::new(socket, config)?)),
         Backend::Mmsg => Ok(Box::new(MmsgPort::new(socket, config))),
     }
 }

@@ -3,14 +3,23 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
-use tidelock::net::{Backend, BindConfig, Port, PortConfig, ReceiveReport, SocketGroup, open_port};
+use tidelock::net::{
+    Backend, BindConfig, IoChoice, Port, PortConfig, ReceiveReport, SocketGroup, choose_backend,
+    open_port,
+};
 
 pub(crate) const SMALL: PortConfig =
     PortConfig { receive_buffers: 256, send_slots: 4096, submission_entries: 4096 };
 
 /// The backends under test. io_uring may only be left out on purpose.
 pub(crate) fn backends() -> Vec<Backend> {
-    vec![Backend::Mmsg]
+    match choose_backend(IoChoice::Uring) {
+        Ok(_) => vec![Backend::Uring, Backend::Mmsg],
+        Err(_) if std::env::var_os("TIDELOCK_TEST_NO_URING").is_some() => vec![Backend::Mmsg],
+        Err(error) => panic!(
+            "NOT TESTED: {error}\nSet TIDELOCK_TEST_NO_URING=1 to test only mmsg on this machine."
+        ),
+    }
 }
 
 /// A group of one socket on a free port of `ip`.
