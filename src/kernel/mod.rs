@@ -1,1 +1,23 @@
-//! (skeleton)
+//! Arithmetic over columns: eight 32-bit lanes at a time, no scalar tail.
+//!
+//! Every kernel comes three times: a scalar **definition** (one entity, plain code, what is meant), the
+//! **product** (`wide`, what runs), and a test that holds the two equal to the bit, lane for lane. Results
+//! must replay on every build, so there is no fused multiply-add, no approximate reciprocal and no
+//! reordering: only additions, multiplications, exact divisions, exact roots and comparisons.
+//!
+//! A kernel owns no state, knows no entity lifecycle and allocates only in constructors. `world` calls
+//! the kernels; the client may call the movement definition to predict.
+
+pub mod grid;
+pub mod lanes;
+pub mod movement;
+pub mod nearest;
+pub mod quantization;
+
+/// Largest magnitude of a velocity component in cm/s: what 16 bits carry with a sign.
+pub const SPEED_LIMIT: f32 = 32_767.0;
+
+/// Largest x and y of a position in centimetres: the last quantized step of the map.
+pub const EDGE_XY: f32 = crate::units::MAP_XY - crate::units::STEP;
+/// Largest z of a position in centimetres.
+pub const EDGE_Z: f32 = crate::units::MAP_Z - crate::units::STEP;

@@ -1,1 +1,289 @@
-//! (skeleton)
+//! The world of one shard: entities in columns, advanced tick by tick.
+//!
+//! A tick is four phases, called by the shard in this order: [`World::apply`], [`World::advance`] (move),
+//! [`World::quantize`], [`World::index`]. Between ticks the shard spawns and despawns and hands in inputs.
+//! The world reads no clock and no randomness: the same calls give the same [`World::hash`] for any layout
+//! of rows and any width of the processor's lanes. It knows nothing of connections, and after
+//! [`World::new`] it allocates nothing.
+
+mod apply;
+mod columns;
+mod hash;
+mod index;
+mod r#move;
+mod quantize;
+mod roster;
+
+pub use crate::kernel::nearest::{HeldSet, Nearest};
+pub use apply::{Input, STALE_INPUT_MS, buttons};
+pub use columns::Columns;
+pub use index::Index;
+
+use crate::kernel::quantization::{heading_word, posture_word, vitals_word};
+use crate::kernel::{EDGE_XY, EDGE_Z};
+use crate::limits::ENTITIES_MAX;
+use crate::state::{Kind, flags};
+use crate::units::{EntityId, GRAVITY, Tick, TickRate};
+use columns::Store;
+use roster::Roster;
+use std::fmt;
+
+/// Place of an entity in the columns of its world, kept from spawn to despawn and then reused.
+pub type Row = u32;
+
+/// How a world is built.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WorldConfig {
+    /// Rows, at most `limits::ENTITIES_MAX`.
+    pub capacity: usize,
+    /// Ticks per second.
+    pub rate: TickRate,
+    /// Distance in centimetres from which an entity is seen, by kind.
+    pub radius: [f32; Kind::COUNT],
+    /// What is seen stays visible up to this many times its radius; at least 1.
+    pub leave_factor: f32,
+}
+
+impl WorldConfig {
+    /// The default radii and leave factor.
+    pub fn new(capacity: usize, rate: TickRate) -> Self {
+        Self { capacity, rate, radius: Kind::ALL.map(Kind::radius), leave_factor: 1.1 }
+    }
+}
+
+/// An entity about to enter the world.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spawn {
+    /// Its identity; the caller allocates it.
+    pub id: EntityId,
+    /// What it is.
+    pub kind: Kind,
+    /// Where, in centimetres. A place outside the map becomes the nearest one inside.
+    pub position: [f32; 3],
+    /// Heading in 65,536ths of a turn.
+    pub yaw: u16,
+    /// Whose side it is on.
+    pub faction: u8,
+}
+
+/// Why an entity could not enter the world. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpawnError {
+    /// Every row is taken.
+    Full,
+    /// `EntityId::NONE` cannot live.
+    NoId,
+    /// An entity with this index lives already.
+    IdInUse,
+    /// The position is not finite.
+    NotFinite,
+}
+
+impl fmt::Display for SpawnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "every row of the world is taken",
+            Self::NoId => "the entity has no id",
+            Self::IdInUse => "an entity with this index is alive",
+            Self::NotFinite => "the position is not finite",
+        })
+    }
+}
+
+impl std::error::Error for SpawnError {}
+
+/// The state of an entity that does not follow from its movement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attributes {
+    /// Animation state.
+    pub animation: u8,
+    /// `state::flags` without those that follow from the movement (moving, falling), which are ignored.
+    pub flags: u8,
+    /// 0..=255 of the maximum.
+    pub health: u8,
+    /// 0..=255 of the maximum.
+    pub mana: u8,
+    /// Buff and debuff bits.
+    pub effects: u32,
+}
+
+impl Attributes {
+    /// Of an entity that has just been spawned: alive, unharmed.
+    pub const SPAWNED: Self =
+        Self { animation: 0, flags: flags::IS_ALIVE, health: 255, mana: 255, effects: 0 };
+}
+
+/// Entities in columns.
+#[derive(Clone, Debug)]
+pub struct World {
+    rate: TickRate,
+    /// Ticks after which a player without input stops.
+    stale_ticks: u8,
+    /// The last tick that was quantized.
+    tick: Tick,
+    roster: Roster,
+    store: Store,
+    index: Index,
+}
+
+impl World {
+    /// An empty world. Allocates everything it will ever need.
+    ///
+    /// # Panics
+    /// If the capacity is above `limits::ENTITIES_MAX`, or a radius is not positive and finite.
+    pub fn new(config: WorldConfig) -> Self {
+        let WorldConfig { capacity, rate, radius, leave_factor } = config;
+        assert!(capacity <= ENTITIES_MAX, "a world has at most {ENTITIES_MAX} rows");
+        assert!(
+            radius.iter().chain([&leave_factor]).all(|value| value.is_finite() && *value > 0.0),
+            "radii and the leave factor are positive numbers"
+        );
+        let stale_ticks = rate.ticks_in_ms(STALE_INPUT_MS);
+        Self {
+            rate,
+            stale_ticks: u8::try_from(stale_ticks).expect("half a second is at most 60 ticks"),
+            tick: 0,
+            roster: Roster::new(capacity),
+            store: Store::new(capacity),
+            index: Index::new(capacity, radius, leave_factor),
+        }
+    }
+
+    /// Bytes of all allocations, fixed from the start.
+    pub fn memory_bytes(&self) -> usize {
+        self.roster.memory_bytes() + self.store.memory_bytes() + self.index.memory_bytes()
+    }
+
+    /// Puts an entity into the lowest free row, as of the next tick.
+    pub fn spawn(&mut self, spawn: Spawn) -> Result<Row, SpawnError> {
+        if spawn.id.generation() == 0 {
+            return Err(SpawnError::NoId);
+        }
+        if !spawn.position.iter().all(|component| component.is_finite()) {
+            return Err(SpawnError::NotFinite);
+        }
+        if self.roster.is_index_taken(spawn.id) {
+            return Err(SpawnError::IdInUse);
+        }
+        let row = self.roster.occupy(spawn.id).ok_or(SpawnError::Full)?;
+        let i = row as usize;
+        self.store.kind[i] = spawn.kind;
+        self.store.faction[i] = spawn.faction;
+        for (axis, edge) in [EDGE_XY, EDGE_XY, EDGE_Z].into_iter().enumerate() {
+            // Adding zero turns a negative zero into a positive one.
+            let inside = spawn.position[axis].clamp(0.0, edge) + 0.0;
+            self.store.position[axis].lanes_mut()[i] = inside;
+        }
+        self.store.gravity.lanes_mut()[i] = gravity(spawn.kind);
+        self.store.heading.lanes_mut()[i] = heading_word(spawn.yaw);
+        self.set_attributes(row, Attributes::SPAWNED);
+        self.store.quantize_row(row, self.tick + 1);
+        Ok(row)
+    }
+
+    /// Takes the entity out of `row` and frees the row; tells whether one lived there.
+    pub fn despawn(&mut self, row: Row) -> bool {
+        if self.roster.id_of(row).is_none() {
+            return false;
+        }
+        self.roster.vacate(row);
+        self.store.erase(row);
+        true
+    }
+
+    /// Replaces the attributes of the entity in `row`, as of the next quantize; nothing happens to a row
+    /// in which nothing lives.
+    pub fn set_attributes(&mut self, row: Row, attributes: Attributes) {
+        if self.roster.id_of(row).is_none() {
+            return;
+        }
+        let Attributes { animation, flags, health, mana, effects } = attributes;
+        let row = row as usize;
+        self.store.posture.lanes_mut()[row] = posture_word(animation, flags);
+        self.store.vitals.lanes_mut()[row] = vitals_word(health, mana);
+        self.store.effects.lanes_mut()[row] = effects;
+    }
+
+    /// The row of a living entity.
+    pub fn row_of(&self, id: EntityId) -> Option<Row> {
+        self.roster.row_of(id)
+    }
+
+    /// The entity that lives in `row`.
+    pub fn id_of(&self, row: Row) -> Option<EntityId> {
+        self.roster.id_of(row)
+    }
+
+    /// Living entities.
+    pub fn len(&self) -> usize {
+        self.roster.living()
+    }
+
+    /// Whether nothing lives.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One past the highest row in which something lives.
+    pub fn rows(&self) -> usize {
+        self.roster.end()
+    }
+
+    /// Rows in all.
+    pub fn capacity(&self) -> usize {
+        self.roster.capacity()
+    }
+
+    /// The last tick that was quantized, 0 = none yet.
+    pub fn tick(&self) -> Tick {
+        self.tick
+    }
+
+    /// The columns, up to the highest living row.
+    pub fn columns(&self) -> Columns<'_> {
+        self.store.view(self.roster.ids())
+    }
+
+    /// The index as of the last phase index.
+    pub fn published_index(&self) -> &Index {
+        &self.index
+    }
+}
+
+/// What pulls an entity of this kind down, in cm/s².
+fn gravity(kind: Kind) -> f32 {
+    match kind {
+        Kind::Player | Kind::Npc | Kind::Monster | Kind::Vehicle | Kind::Item => GRAVITY,
+        Kind::Projectile | Kind::StaticBuild | Kind::Effect => 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_player_walks_where_its_input_points_and_is_found_there() {
+        let mut world = World::new(WorldConfig::new(10, TickRate::DEFAULT));
+        let id = EntityId::from_parts(7, 1);
+        let position = [1000.0, 2000.0, 0.0];
+        let spawn = Spawn { id, kind: Kind::Player, position, yaw: 5, faction: 0 };
+        let row = world.spawn(spawn).expect("the world is empty");
+        assert!(world.set_input(row, 1, Input { move_x: 127, ..Input::default() }));
+        for tick in 1..=15 {
+            world.apply();
+            world.advance();
+            world.quantize(tick);
+            world.index();
+        }
+        let columns = world.columns();
+        assert!((columns.position[0][0] - 1150.0).abs() < 0.01, "{}", columns.position[0][0]);
+        assert_eq!(columns.quantized[0].velocity, [600, 0, 0]);
+        assert_eq!(columns.quantized[0].flags, flags::IS_ALIVE | flags::IS_MOVING);
+        assert_eq!((columns.changed[0], columns.last_input[0]), (15, 1));
+        let mut seen = Nearest::new();
+        let held = HeldSet::new(10);
+        world.published_index().visible([1150.0, 2000.0, 0.0], 100, &held, &mut seen);
+        assert_eq!(seen.rows(), [100]);
+    }
+}

@@ -1,0 +1,173 @@
+//! Positions and velocities become integers: the row that is replicated, hashed and kept in the history.
+//!
+//! It never writes a value outside the map, whatever it is given. `world` calls [`quantize`] in the phase
+//! quantize.
+
+use super::SPEED_LIMIT;
+use super::lanes::{LANES, clamp, clamp_one, settle, settle_one};
+use crate::state::{QuantizedState, flags};
+use crate::units::{STEP, STEPS_XY, STEPS_Z};
+use wide::{f32x8, i32x8, u32x8};
+
+const LAST_XY: f32 = (STEPS_XY - 1) as f32;
+const LAST_Z: f32 = (STEPS_Z - 1) as f32;
+
+/// Flags that follow from the movement; a row's own flags never contain them.
+pub const DERIVED_FLAGS: u8 = flags::IS_MOVING | flags::IS_FALLING;
+
+// The product builds a row from eight little-endian words.
+const _: () = assert!(cfg!(target_endian = "little"));
+const _: () = assert!(size_of::<QuantizedState>() == size_of::<u32x8>());
+
+/// What is quantized of one entity.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Sample {
+    /// Centimetres.
+    pub position: [f32; 3],
+    /// Centimetres per second.
+    pub velocity: [f32; 3],
+    /// Downward acceleration in cm/s²; what is above the ground without any does not fall.
+    pub gravity: f32,
+    /// Word 2 of the row without z, see [`heading_word`].
+    pub heading: u32,
+    /// Word 4 of the row without velocity, see [`posture_word`].
+    pub posture: u32,
+    /// Word 5 of the row, see [`vitals_word`].
+    pub vitals: u32,
+    /// Word 6 of the row.
+    pub effects: u32,
+}
+
+/// Where the yaw stands in a row.
+pub const fn heading_word(yaw: u16) -> u32 {
+    (yaw as u32) << 16
+}
+
+/// Where animation and own flags stand in a row; derived flags are removed.
+pub const fn posture_word(animation: u8, own_flags: u8) -> u32 {
+    (animation as u32) << 16 | ((own_flags & !DERIVED_FLAGS) as u32) << 24
+}
+
+/// Where health and mana stand in a row.
+pub const fn vitals_word(health: u8, mana: u8) -> u32 {
+    health as u32 | (mana as u32) << 8
+}
+
+/// The definition. Positions are rounded to the nearest step, ties to even, and end at the last step of
+/// the map.
+pub fn quantize_one(sample: Sample) -> QuantizedState {
+    let steps = |value: f32, last| clamp_one(value / STEP, 0.0, last).round_ties_even() as u32;
+    let speed = |value: f32| settle_one(value, SPEED_LIMIT).round_ties_even() as i16;
+    let z = steps(sample.position[2], LAST_Z) as u16;
+    let velocity = sample.velocity.map(speed);
+    let [_, _, animation, own_flags] = sample.posture.to_le_bytes();
+    let [health, mana, ..] = sample.vitals.to_le_bytes();
+    let mut derived = 0;
+    if velocity != [0; 3] {
+        derived |= flags::IS_MOVING;
+    }
+    if z > 0 && sample.gravity > 0.0 {
+        derived |= flags::IS_FALLING;
+    }
+    QuantizedState {
+        x: steps(sample.position[0], LAST_XY),
+        y: steps(sample.position[1], LAST_XY),
+        z,
+        yaw: (sample.heading >> 16) as u16,
+        velocity,
+        animation,
+        flags: own_flags | derived,
+        health,
+        mana,
+        effects: sample.effects,
+        ..bytemuck::Zeroable::zeroed()
+    }
+}
+
+/// The columns that [`quantize`] reads, all of one length.
+#[derive(Clone, Copy, Debug)]
+pub struct Samples<'a> {
+    /// See [`Sample::position`].
+    pub position: [&'a [f32x8]; 3],
+    /// See [`Sample::velocity`].
+    pub velocity: [&'a [f32x8]; 3],
+    /// See [`Sample::gravity`].
+    pub gravity: &'a [f32x8],
+    /// See [`Sample::heading`].
+    pub heading: &'a [u32x8],
+    /// See [`Sample::posture`].
+    pub posture: &'a [u32x8],
+    /// See [`Sample::vitals`].
+    pub vitals: &'a [u32x8],
+    /// See [`Sample::effects`].
+    pub effects: &'a [u32x8],
+}
+
+/// The product: [`quantize_one`] on every lane of the first `blocks` blocks. One block of `rows` is one
+/// [`QuantizedState`]; `changed` of a row becomes `tick` if the row differs from what it was. A zeroed
+/// lane gives a zeroed row.
+///
+/// # Panics
+/// If a column is shorter than `blocks` (rows and changed: eight times that).
+pub fn quantize(
+    samples: Samples<'_>,
+    rows: &mut [u32x8],
+    changed: &mut [u32],
+    blocks: usize,
+    tick: u32,
+) {
+    let [x, y, z] = samples.position.map(|column| &column[..blocks]);
+    let [vx, vy, vz] = samples.velocity.map(|column| &column[..blocks]);
+    let gravity = &samples.gravity[..blocks];
+    let heading = &samples.heading[..blocks];
+    let posture = &samples.posture[..blocks];
+    let vitals = &samples.vitals[..blocks];
+    let effects = &samples.effects[..blocks];
+    let (rows, _) = rows[..blocks * LANES].as_chunks_mut::<LANES>();
+    let (changed, _) = changed[..blocks * LANES].as_chunks_mut::<LANES>();
+    for (i, (rows, changed)) in rows.iter_mut().zip(changed).enumerate() {
+        let [ix, iy] = [x[i], y[i]].map(|value| steps(value, LAST_XY));
+        let iz = steps(z[i], LAST_Z);
+        let [ivx, ivy, ivz] = [vx[i], vy[i], vz[i]].map(speeds);
+        let low = u32x8::splat(0xFFFF);
+        let resting = (ivx | ivy | ivz).simd_eq(u32x8::ZERO);
+        let moving = u32x8::splat(u32::from(flags::IS_MOVING) << 24) & !resting;
+        let heavy: u32x8 = bytemuck::cast(gravity[i].simd_gt(f32x8::ZERO));
+        let airborne = heavy & !iz.simd_eq(u32x8::ZERO);
+        let falling = u32x8::splat(u32::from(flags::IS_FALLING) << 24) & airborne;
+        let words = [
+            ix,
+            iy,
+            iz | heading[i],
+            (ivx & low) | (ivy << 16_u32),
+            (ivz & low) | posture[i] | moving | falling,
+            vitals[i],
+            effects[i],
+            u32x8::ZERO,
+        ];
+        let fresh = u32x8::transpose(words);
+        for lane in 0..LANES {
+            let same = fresh[lane] == rows[lane];
+            changed[lane] = if same { changed[lane] } else { tick };
+        }
+        *rows = fresh;
+    }
+}
+
+#[inline(always)]
+fn steps(value: f32x8, last: f32) -> u32x8 {
+    let scaled = clamp(value / f32x8::splat(STEP), f32x8::ZERO, f32x8::splat(last));
+    integer(scaled)
+}
+
+#[inline(always)]
+fn speeds(value: f32x8) -> u32x8 {
+    integer(settle(value, f32x8::splat(SPEED_LIMIT)))
+}
+
+/// Nearest integer, ties to even; the caller has brought `value` into the range of an i32.
+#[inline(always)]
+fn integer(value: f32x8) -> u32x8 {
+    let rounded: i32x8 = value.fast_round_int();
+    bytemuck::cast(rounded)
+}

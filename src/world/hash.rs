@@ -1,0 +1,39 @@
+//! The fingerprint of a world: equal for equal worlds, whatever rows their entities happen to have.
+//!
+//! Replays, shards and builds are compared by it. It covers everything that decides the future: the full
+//! precision state, the intent, the age of the input, and the quantized row.
+
+use super::World;
+
+impl World {
+    /// Hash of all entities and of the tick. Each entity is hashed by itself, and the sum is taken, so the
+    /// order of rows does not matter. Inputs that wait for the next apply are not part of it.
+    pub fn hash(&self) -> u64 {
+        let store = &self.store;
+        let mut sum = mix(0, u64::from(self.tick));
+        for (row, id) in self.roster.ids().iter().enumerate().filter(|(_, id)| id.0 != 0) {
+            let mut state = mix(u64::from(id.0), u64::from(store.kind[row] as u8));
+            state = mix(state, u64::from(store.faction[row]));
+            state = mix(state, u64::from(store.intake[row].ticks_left()));
+            for column in store.floats() {
+                state = mix(state, u64::from(column.lanes()[row].to_bits()));
+            }
+            for column in store.words() {
+                state = mix(state, u64::from(column.lanes()[row]));
+            }
+            for word in store.quantized.blocks()[row].to_array() {
+                state = mix(state, u64::from(word));
+            }
+            sum = sum.wrapping_add(state);
+        }
+        sum
+    }
+}
+
+/// One round of splitmix64 over both.
+fn mix(state: u64, value: u64) -> u64 {
+    let mut z = (state ^ value).wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,81 @@
+//! Phase index: who stands where, sorted, so that select can ask who is near.
+//!
+//! An [`Index`] is a copy: it shows the world as it was when the phase ended and refers to rows of that
+//! moment. It covers the rows of one world; a viewer that sees several worlds asks their indexes one after
+//! the other with one [`Nearest`]. The grid and the selection are `kernel::grid` and `kernel::nearest`.
+
+use super::World;
+use crate::kernel::grid::Grid;
+use crate::kernel::nearest::{HeldSet, Nearest, Probe};
+use crate::state::{Kind, flags};
+use crate::units::EntityId;
+
+/// Entities sorted by place.
+#[derive(Clone, Debug)]
+pub struct Index {
+    grid: Grid,
+    enter_squared: [f32; Kind::COUNT],
+    leave_squared: [f32; Kind::COUNT],
+}
+
+impl Index {
+    /// An empty index of `capacity` rows. `radius` by kind in centimetres; what is held stays visible up
+    /// to `leave_factor` times that.
+    pub fn new(capacity: usize, radius: [f32; Kind::COUNT], leave_factor: f32) -> Self {
+        let leave_factor = leave_factor.max(1.0);
+        Self {
+            grid: Grid::new(capacity, radius),
+            enter_squared: radius.map(|radius| radius * radius),
+            leave_squared: radius.map(|radius| (radius * leave_factor) * (radius * leave_factor)),
+        }
+    }
+
+    /// Squared distance in cm² at which an entity of `kind` becomes visible.
+    pub fn enter_squared(&self, kind: Kind) -> f32 {
+        self.enter_squared[kind as usize]
+    }
+
+    /// Squared distance in cm² up to which a held entity of `kind` stays visible.
+    pub fn leave_squared(&self, kind: Kind) -> f32 {
+        self.leave_squared[kind as usize]
+    }
+
+    /// Bytes of all allocations.
+    pub fn memory_bytes(&self) -> usize {
+        self.grid.memory_bytes()
+    }
+
+    /// Adds to `out` what can be seen from `viewer`: entities within the enter distance of their kind,
+    /// those in `held` within the leave distance, and of all these (and those already in `out`) the
+    /// `VISIBLE_MAX` nearest by (d², id), where d² is `kernel::nearest::distance_squared`. Exact.
+    ///
+    /// `row_offset` is added to every row, and `held` is asked about rows with the offset. The viewer's
+    /// own entity is not excluded; entities that are invisible are not in the index.
+    pub fn visible(&self, viewer: [f32; 3], row_offset: u32, held: &HeldSet, out: &mut Nearest) {
+        for kind in Kind::ALL {
+            let probe = Probe {
+                viewer,
+                enter_squared: self.enter_squared[kind as usize],
+                leave_squared: self.leave_squared[kind as usize],
+                row_offset,
+            };
+            self.grid.gather(kind, &probe, held, out);
+        }
+        out.finish(held);
+    }
+}
+
+impl World {
+    /// Phase index.
+    pub fn index(&mut self) {
+        let ids = self.roster.ids();
+        let kinds = &self.store.kind[..ids.len()];
+        let posture = &self.store.posture.lanes()[..ids.len()];
+        let hidden = u32::from(flags::IS_INVISIBLE) << 24;
+        let position = self.store.position.each_ref().map(|column| &column.lanes()[..ids.len()]);
+        self.index.grid.rebuild(ids, position, |row| {
+            let listed = ids[row] != EntityId::NONE && posture[row] & hidden == 0;
+            listed.then(|| kinds[row])
+        });
+    }
+}
