@@ -1,21 +1,22 @@
 //! Sealing and opening packets in place, the product: ChaCha20-Poly1305 by `ring`.
 //!
-//! [`super::reference`] is the definition of the same two operations; a test holds the two together to the
-//! byte. Called once per packet and direction by `connection` and `client`; allocates nothing.
+//! [`super::reference`] is the definition of the same two operations; a test holds the two together
+//! to the byte. Called once per packet and direction by `connection` and `client`; allocates
+//! nothing.
 
 use super::opaque_debug;
 use crate::limits::{DATAGRAM_MIN, HEADER_LEN, TAG_LEN};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, Tag, UnboundKey};
 
-/// A datagram that is too short, or that was not sealed under this key, or that was changed on the way.
-/// Which of these it was is nobody's business.
+/// A datagram that is too short, or that was not sealed under this key, or that was changed on the
+/// way. Which of these it was is nobody's business.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenError;
 
 /// The key of one direction and one epoch.
 ///
-/// The caller never seals two datagrams under one sequence: the nonce is made of the connection id and the
-/// sequence of the header, and a nonce that repeats gives both plaintexts away.
+/// The caller never seals two datagrams under one sequence: the nonce is made of the connection id
+/// and the sequence of the header, and a nonce that repeats gives both plaintexts away.
 pub struct PacketKey(LessSafeKey);
 
 opaque_debug!(PacketKey);
@@ -30,7 +31,8 @@ impl PacketKey {
     /// ciphertext, the spare bytes the tag, and the header is authenticated.
     ///
     /// # Panics
-    /// If `datagram` is shorter than 30 bytes; the caller's own buffer is at fault then, never a peer.
+    /// If `datagram` is shorter than 30 bytes; the caller's own buffer is at fault then, never a
+    /// peer.
     pub fn seal(&self, datagram: &mut [u8]) {
         debug_assert!(datagram.len() >= DATAGRAM_MIN, "a sealed packet has a header and a tag");
         let (header, body) =
@@ -40,8 +42,8 @@ impl PacketKey {
         *tag = self.seal_parts(nonce_of(header), header, plaintext);
     }
 
-    /// Opens `datagram` = header ‖ ciphertext ‖ tag in place and returns the plaintext. After an error the
-    /// bytes behind the header are unspecified.
+    /// Opens `datagram` = header ‖ ciphertext ‖ tag in place and returns the plaintext. After an
+    /// error the bytes behind the header are unspecified.
     pub fn open<'a>(&self, datagram: &'a mut [u8]) -> Result<&'a mut [u8], OpenError> {
         let (header, body) = datagram.split_first_chunk_mut::<HEADER_LEN>().ok_or(OpenError)?;
         let (ciphertext, tag) = body.split_last_chunk_mut::<TAG_LEN>().ok_or(OpenError)?;
@@ -72,8 +74,8 @@ impl PacketKey {
     }
 }
 
-/// `ring` does not erase its keys. Overwriting the key with another one is the most that safe code can do;
-/// the black box keeps the compiler from seeing that nobody reads it again.
+/// `ring` does not erase its keys. Overwriting the key with another one is the most that safe code
+/// can do; the black box keeps the compiler from seeing that nobody reads it again.
 impl Drop for PacketKey {
     fn drop(&mut self) {
         self.0 = cipher(&[0; 32]);
@@ -81,8 +83,8 @@ impl Drop for PacketKey {
     }
 }
 
-/// The nonce of a packet: connection id ‖ sequence. Channel and flags take no part in it, so a sequence is
-/// used once per direction whatever the channel.
+/// The nonce of a packet: connection id ‖ sequence. Channel and flags take no part in it, so a
+/// sequence is used once per direction whatever the channel.
 pub(super) fn nonce_of(header: &[u8; HEADER_LEN]) -> [u8; 12] {
     let [c0, c1, c2, c3, _channel, _flags, s0, s1, s2, s3, s4, s5, s6, s7] = *header;
     [c0, c1, c2, c3, s0, s1, s2, s3, s4, s5, s6, s7]

@@ -1,7 +1,8 @@
 //! The stateless cookie: proof that a client receives at the address from which it sends.
 //!
-//! 48 bytes: nonce (8; byte 0 is the key's generation) ‖ server's monotonic ms u64 ‖ HMAC-SHA256 over both,
-//! the address and the attempt. The server keeps nothing but the two newest keys. Called by `gate` only.
+//! 48 bytes: nonce (8; byte 0 is the key's generation) ‖ server's monotonic ms u64 ‖ HMAC-SHA256
+//! over both, the address and the attempt. The server keeps nothing but the two newest keys. Called
+//! by `gate` only.
 
 use super::kdf::MacKey;
 use super::opaque_debug;
@@ -14,7 +15,8 @@ use zeroize::Zeroizing;
 pub const COOKIE_LEN: usize = 48;
 /// Milliseconds a cookie is valid.
 pub const COOKIE_LIFETIME_MS: u64 = 10_000;
-/// Milliseconds after which the key is replaced; its successor and it are both valid for as long again.
+/// Milliseconds after which the key is replaced; its successor and it are both valid for as long
+/// again.
 pub const COOKIE_ROTATION_MS: u64 = 60_000;
 
 const _: () = assert!(
@@ -22,8 +24,8 @@ const _: () = assert!(
     "two generations must cover every cookie that is young enough"
 );
 
-/// Where a datagram came from, in the one form that MACs and tables use: an IPv6 address or a mapped IPv4
-/// address, whichever socket family reported it.
+/// Where a datagram came from, in the one form that MACs and tables use: an IPv6 address or a
+/// mapped IPv4 address, whichever socket family reported it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
     /// IPv6, or `::ffff:a.b.c.d`.
@@ -95,8 +97,8 @@ impl CookieKeys {
         cookie
     }
 
-    /// Whether `cookie` was minted for `attempt` within the last ten seconds by one of the two keys. The
-    /// comparison takes constant time.
+    /// Whether `cookie` was minted for `attempt` within the last ten seconds by one of the two
+    /// keys. The comparison takes constant time.
     pub fn verify(&self, now: Nanos, cookie: &[u8; COOKIE_LEN], attempt: &Attempt<'_>) -> bool {
         let (stamp, tag) = cookie.split_first_chunk::<16>().expect("48 bytes hold 16");
         let minted_ms = u64::from_le_bytes(*stamp.last_chunk().expect("16 bytes hold 8"));

@@ -5,8 +5,8 @@
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
-/// The peer's point has small order: the shared secret would be zero whatever our secret is, so anybody
-/// would know it.
+/// The peer's point has small order: the shared secret would be zero whatever our secret is, so
+/// anybody would know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ZeroSharedSecret;
 

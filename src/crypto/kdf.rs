@@ -16,8 +16,8 @@ pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// An HMAC-SHA256 key with its two pads already absorbed, so that a short message costs two compressions
-/// less. Erased on drop.
+/// An HMAC-SHA256 key with its two pads already absorbed, so that a short message costs two
+/// compressions less. Erased on drop.
 #[derive(Clone)]
 pub struct MacKey(Hmac<Sha256>);
 
@@ -54,7 +54,8 @@ pub struct Prk(Hkdf<Sha256>);
 super::opaque_debug!(Prk);
 
 impl Prk {
-    /// HKDF-Extract of the input key material `ikm` under `salt`; also returns the pseudorandom key itself.
+    /// HKDF-Extract of the input key material `ikm` under `salt`; also returns the pseudorandom key
+    /// itself.
     pub fn extract(salt: &[u8], ikm: &[u8]) -> ([u8; 32], Self) {
         let (bytes, hkdf) = Hkdf::extract(Some(salt), ikm);
         (bytes.into(), Self(hkdf))

@@ -1,17 +1,21 @@
-//! Keys, and what is done with them: sealing packets, the handshake, tokens, cookies, replay windows.
+//! Keys, and what is done with them: sealing packets, the handshake, tokens, cookies, replay
+//! windows.
 //!
-//! Owns every call into a cryptographic library. Never reads a clock, a random source or a socket: fresh
-//! secrets and `now` are arguments. Knows no packet layout beyond the 14-byte header that a sealed packet
-//! authenticates. Called by `connection` (packets), `gate` (handshakes), `client` and the command line.
+//! Owns every call into a cryptographic library. Never reads a clock, a random source or a socket:
+//! fresh secrets and `now` are arguments. Knows no packet layout beyond the 14-byte header that a
+//! sealed packet authenticates. Called by `connection` (packets), `gate` (handshakes), `client` and
+//! the command line.
 //!
-//! Secrets are erased on drop, compared in constant time and never printed: `Debug` of a secret type shows
-//! its name and nothing else.
+//! Secrets are erased on drop, compared in constant time and never printed: `Debug` of a secret
+//! type shows its name and nothing else.
 
 pub mod aead;
 pub mod cookie;
 pub mod dh;
 pub mod kdf;
 pub mod noise;
+#[cfg(test)]
+mod oracles;
 pub mod reference;
 pub mod replay;
 pub mod schedule;

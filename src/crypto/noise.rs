@@ -1,9 +1,9 @@
 //! `Noise_NKpsk0_25519_ChaChaPoly_SHA256`, exactly the two messages of the handshake.
 //!
-//! The client knows the server's static key (NK) and both know the secret of the connect token (psk0), so
-//! neither a stranger nor anybody in the middle can take part. Fresh ephemeral secrets are arguments: using
-//! one twice would authenticate two texts under one key, hence they are taken by value.
-//! Called by `gate` (responder) and `client` (initiator).
+//! The client knows the server's static key (NK) and both know the secret of the connect token
+//! (psk0), so neither a stranger nor anybody in the middle can take part. Fresh ephemeral secrets
+//! are arguments: using one twice would authenticate two texts under one key, hence they are taken
+//! by value. Called by `gate` (responder) and `client` (initiator).
 //!
 //! ```text
 //!   <- s
@@ -121,8 +121,9 @@ pub struct Responder {
 opaque_debug!(Responder);
 
 impl Responder {
-    /// Reads the first message; returns its 16-byte payload. Nothing about the client is known to be true
-    /// until this succeeds; that the message is fresh is known only when the first sealed packet opens.
+    /// Reads the first message; returns its 16-byte payload. Nothing about the client is known to
+    /// be true until this succeeds; that the message is fresh is known only when the first sealed
+    /// packet opens.
     pub fn read(
         prologue: &[u8],
         server: &StaticKeys,
@@ -157,8 +158,8 @@ impl Responder {
     }
 }
 
-/// Noise's SymmetricState with its CipherState. Every text of this pattern is the first under its key, so
-/// the nonce is always zero and no counter is kept.
+/// Noise's SymmetricState with its CipherState. Every text of this pattern is the first under its
+/// key, so the nonce is always zero and no counter is kept.
 #[derive(Zeroize, ZeroizeOnDrop)]
 struct Symmetric {
     hash: [u8; 32],
@@ -167,7 +168,8 @@ struct Symmetric {
 }
 
 impl Symmetric {
-    /// Everything before the first `e`: name, prologue, the responder's static key, the shared secret.
+    /// Everything before the first `e`: name, prologue, the responder's static key, the shared
+    /// secret.
     fn new(prologue: &[u8], server_public: &[u8; 32], psk: &[u8; 32]) -> Self {
         // The name is longer than a hash, so it is hashed instead of padded.
         let name = sha256(&[PROTOCOL_NAME]);

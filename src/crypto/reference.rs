@@ -1,8 +1,8 @@
-//! ChaCha20-Poly1305 by `chacha20poly1305`: the definition of sealing, and the cipher of everything that is
-//! not per packet.
+//! ChaCha20-Poly1305 by `chacha20poly1305`: the definition of sealing, and the cipher of everything
+//! that is not per packet.
 //!
-//! [`super::aead`] must agree with [`ReferenceKey`] to the byte. The Noise messages and the connect tokens
-//! use the two free functions, because `ring` has neither XChaCha20 nor keys that it erases.
+//! [`super::aead`] must agree with [`ReferenceKey`] to the byte. The Noise messages and the connect
+//! tokens use the two free functions, because `ring` has neither XChaCha20 nor keys that it erases.
 
 use super::aead::{OpenError, nonce_of};
 use super::opaque_debug;

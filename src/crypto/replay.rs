@@ -1,12 +1,13 @@
 //! Which sequences of one direction were seen: a sliding window of bits.
 //!
-//! The two steps are separate on purpose. A packet is *peeked* before it is opened, which costs nothing, and
-//! *committed* after it opened: a forged packet must not move the window. Called per packet by `connection`
-//! and `client`.
+//! The two steps are separate on purpose. A packet is peeked before it is opened, which costs nothing,
+//! and committed after it opened: a forged packet must not move the window. Called per packet by
+//! `connection` and `client`.
 
 use crate::limits::SEQUENCE_MAX;
 
-/// A sequence that was committed before, is too old to tell, is 0, or lies beyond the end of the protocol.
+/// A sequence that was committed before, is too old to tell, is 0, or lies beyond the end of the
+/// protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replayed;
 
@@ -18,8 +19,9 @@ pub struct Replayed;
 ///  Replayed │ bit (s mod positions) says whether s was committed            newest│ accepted
 /// ```
 ///
-/// Invariant: the bit of a sequence in the window is set if and only if it was committed. `newest` is 0
-/// before the first commit, and sequences start at 1, so an empty window needs no special case.
+/// Invariant: the bit of a sequence in the window is set if and only if it was committed. `newest`
+/// is 0 before the first commit, and sequences start at 1, so an empty window needs no special
+/// case.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplayWindow<const WORDS: usize> {
     newest: u64,
@@ -64,8 +66,8 @@ impl<const WORDS: usize> ReplayWindow<WORDS> {
         self.seen[word] |= mask;
     }
 
-    /// Moves the window so that it ends at `sequence`. The positions that it enters belonged to sequences
-    /// that have just become too old, so they are cleared.
+    /// Moves the window so that it ends at `sequence`. The positions that it enters belonged to
+    /// sequences that have just become too old, so they are cleared.
     fn advance(&mut self, sequence: u64) {
         if sequence - self.newest >= Self::POSITIONS {
             self.seen = [0; WORDS];

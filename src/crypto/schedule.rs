@@ -1,7 +1,7 @@
 //! From a finished handshake to the keys of both directions, epoch by epoch.
 //!
-//! Every label of the protocol is written here and nowhere else. Called by `gate`, by `client` and, for the
-//! rekey, by `connection`.
+//! Every label of the protocol is written here and nowhere else. Called by `gate`, by `client` and,
+//! for the rekey, by `connection`.
 
 use super::kdf::Prk;
 use super::noise::Handshake;
@@ -43,7 +43,7 @@ impl Root {
         self.expand(b"s2c", epoch, &[])
     }
 
-    /// The secret that resumes this session; taken from the root of epoch 0.
+    /// The secret with which a client comes back; taken from the root of epoch 0.
     pub fn resume(&self) -> [u8; 32] {
         self.expand(b"resume", 0, &[])
     }
@@ -53,8 +53,8 @@ impl Root {
         self.expand(b"exporter", 0, &[])
     }
 
-    /// The root of `epoch`, this being the one before it. `server_public` and `client_public` are the fresh
-    /// ephemeral keys of the rekey, `shared` their X25519.
+    /// The root of `epoch`, this being the one before it. `server_public` and `client_public` are
+    /// the fresh ephemeral keys of the rekey, `shared` their X25519.
     #[must_use]
     pub fn next(
         self,

@@ -1,8 +1,10 @@
-//! Connect tokens and resume tickets: what the trusted backend says about a player, sealed for the server.
+//! Connect tokens and resume tickets: what the trusted backend says about a player, sealed for the
+//! server.
 //!
-//! The client carries a token and cannot read it; it holds the token's PSK from the same HTTPS answer. This
-//! file owns the 256-byte layout and its sealing; when a token is acceptable is decided by `gate`.
-//! Called by `gate` (open) and by `tidelock token` and the development mode (seal).
+//! The client carries a token and cannot read it; it holds the token's PSK from the same HTTPS
+//! answer. This file owns the 256-byte layout and its sealing; when a token is acceptable is
+//! decided by `gate`. Called by `gate` (open) and by `tidelock token` and the development mode
+//! (seal).
 //!
 //! | off | size | field |
 //! |---|---|---|
@@ -217,8 +219,8 @@ pub fn seal_token(
     sealed
 }
 
-/// Opens a sealed token. That it opened says who made it and for which head, nothing else: expiry, realm,
-/// server, address and use are the caller's to check.
+/// Opens a sealed token. That it opened says who made it and for which head, nothing else: expiry,
+/// realm, server, address and use are the caller's to check.
 pub fn open_token(
     key: &[u8; 32],
     protocol_id: u64,
