@@ -9,11 +9,13 @@
 #![deny(unsafe_code)]
 
 pub mod client;
+pub mod config;
 pub mod connection;
 pub mod crypto;
 pub mod gate;
 pub mod host;
 pub mod kernel;
+pub mod keys;
 pub mod limits;
 pub mod metrics;
 pub mod net;

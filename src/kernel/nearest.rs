@@ -39,9 +39,19 @@ impl HeldSet {
 
     /// Puts `row` into the set; a row beyond the capacity is never held.
     pub fn hold(&mut self, row: u32) {
+        self.hold_in(row, 0);
+    }
+
+    /// Puts `row` into the set and remembers the slot (below 255) in which the viewer holds it.
+    pub fn hold_in(&mut self, row: u32, slot: u8) {
         if let Some(mark) = self.marks.get_mut(row as usize) {
-            *mark = 1;
+            *mark = slot + 1;
         }
+    }
+
+    /// The slot given to [`Self::hold_in`], if `row` is in the set.
+    pub fn slot(&self, row: u32) -> Option<u8> {
+        self.marks.get(row as usize)?.checked_sub(1)
     }
 
     /// Takes `row` out of the set.

@@ -1,1 +1,124 @@
-//! (skeleton)
+//! World → one snapshot per viewer: phases select, diff and encode.
+//!
+//! Owns what each viewer has acknowledged and nothing else of the connection; packets are known here by
+//! their sequence only. The shard calls, per tick: [`Replicator::publish`], then per viewer
+//! [`Replicator::select`] (a quarter of them), [`Replicator::diff`], [`Replicator::encode`]; and between
+//! ticks [`Replicator::acknowledge`]. Nothing here allocates after construction.
+
+mod diff;
+mod encode;
+mod published;
+mod select;
+mod slots;
+#[cfg(test)]
+mod tests;
+
+pub use diff::ChangedSlots;
+pub use encode::{EncodeTally, SNAPSHOT_ROOM_MIN, ViewerState};
+pub use published::{Published, PublishedColumns, baseline_age};
+pub use select::{Eye, is_due};
+
+use crate::units::Tick;
+use crate::world::World;
+use encode::{EncodeCache, Encoder};
+use select::Selector;
+use slots::SlotTable;
+
+/// Viewers whose phases diff and encode run as one block, so that each phase is timed with two readings of
+/// the clock per block instead of two per viewer.
+pub const BLOCK: usize = 32;
+
+/// Replication state of the viewers of one shard.
+#[derive(Debug)]
+pub struct Replicator {
+    published: Published,
+    tables: Vec<SlotTable>,
+    selector: Selector,
+    cache: EncodeCache,
+    changed: Box<[ChangedSlots; BLOCK]>,
+    tally: EncodeTally,
+}
+
+impl Replicator {
+    /// For viewers `0..viewers` and `rows` entities.
+    pub fn new(viewers: usize, rows: usize) -> Self {
+        Self {
+            published: Published::new(rows),
+            tables: vec![SlotTable::default(); viewers],
+            selector: Selector::new(rows),
+            cache: EncodeCache::new(rows),
+            changed: Box::new(std::array::from_fn(|_| ChangedSlots::default())),
+            tally: EncodeTally::default(),
+        }
+    }
+
+    /// Bytes held for good: all viewers, the shared history, the cache.
+    pub fn memory_bytes(&self) -> usize {
+        size_of_val(&*self.tables) + self.published.memory_bytes() + self.cache.memory_bytes()
+    }
+
+    /// Forgets everything about `viewer`; call it when a player enters or leaves.
+    pub fn reset(&mut self, viewer: u16) {
+        self.tables[usize::from(viewer)] = SlotTable::default();
+    }
+
+    /// Takes over the quantized columns of `tick`.
+    pub fn publish(&mut self, tick: Tick, world: &World) {
+        let columns = world.columns();
+        self.published.publish(
+            tick,
+            0..self.published.rows(),
+            PublishedColumns {
+                states: columns.quantized,
+                changed: columns.changed,
+                ids: columns.ids,
+                kinds: columns.kinds,
+            },
+        );
+    }
+
+    /// Phase select for one viewer.
+    pub fn select(&mut self, viewer: u16, eye: Eye, world: &World, tick: Tick) {
+        let table = &mut self.tables[usize::from(viewer)];
+        self.selector.select(table, eye, world.published_index(), &self.published, tick);
+    }
+
+    /// Phase diff for one viewer at `place` of the current block.
+    pub fn diff(&mut self, place: usize, viewer: u16) {
+        let table = &self.tables[usize::from(viewer)];
+        diff::diff(table, self.published.changed(), &mut self.changed[place]);
+    }
+
+    /// Phase encode for the viewer at `place` of the current block: one snapshot body into `out`, whose
+    /// length is the budget (at least [`SNAPSHOT_ROOM_MIN`]). Returns the length written.
+    pub fn encode(
+        &mut self,
+        place: usize,
+        viewer: u16,
+        tick: Tick,
+        state: &ViewerState,
+        out: &mut [u8],
+    ) -> usize {
+        let mut encoder =
+            Encoder { published: &self.published, cache: &mut self.cache, tick, tally: self.tally };
+        let table = &mut self.tables[usize::from(viewer)];
+        let len = encoder.snapshot(table, &self.changed[place], state, out);
+        self.tally = encoder.tally;
+        len
+    }
+
+    /// The viewer has processed the packet with this sequence.
+    pub fn acknowledge(&mut self, viewer: u16, sequence: u64) {
+        self.tables[usize::from(viewer)].acknowledge(sequence);
+    }
+
+    /// Entities that `viewer` sees.
+    pub fn visible(&self, viewer: u16) -> u32 {
+        self.tables[usize::from(viewer)].live().count_ones()
+    }
+
+    /// What was encoded since the last call.
+    pub fn take_tally(&mut self) -> EncodeTally {
+        std::mem::take(&mut self.tally)
+    }
+}

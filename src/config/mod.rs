@@ -1,0 +1,398 @@
+//! The configuration of a server: file < environment < flags.
+//!
+//! Owns the names, the defaults and the bounds of every setting, and the error messages about them. Reads
+//! no file and no environment itself beyond [`Config::load`]; the command line merges its flags in `cli`.
+
+mod strict;
+
+use crate::limits;
+use crate::state::Kind;
+use crate::units::{MAP_XY, TickRate};
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::{fmt, fs};
+
+/// Default UDP port.
+pub const DEFAULT_PORT: u16 = 3565;
+
+/// All settings. Every key of the file is optional.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Address, threads, keys.
+    pub server: ServerConfig,
+    /// What lives in the world.
+    pub world: WorldSection,
+    /// How far one sees.
+    pub interest: InterestConfig,
+    /// What one is told.
+    pub replication: ReplicationConfig,
+    /// Bounds against floods.
+    pub limits: LimitsConfig,
+    /// Socket memory.
+    pub net: NetConfig,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerConfig {
+    /// UDP address to listen on.
+    pub bind: SocketAddr,
+    /// Key file made by `tidelock keygen`; without one only `--dev` starts.
+    pub keys: Option<PathBuf>,
+    /// Ticks per second: 30, 60 or 120.
+    pub tick_rate: u16,
+    /// Simulation threads.
+    pub shards: u16,
+    /// `auto` or a list such as `0,2-3`: first the shards, then the gate.
+    pub cores: String,
+    /// `auto`, `uring` or `mmsg`.
+    pub io: IoChoice,
+    /// Folder of the lock, the admin socket and the development keys.
+    pub run_dir: Option<PathBuf>,
+    /// Microseconds before a tick in which the shard spins instead of sleeping. Only for a core of its own.
+    pub spin_us: u32,
+}
+
+/// How datagrams are moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IoChoice {
+    /// io_uring where it works, else recvmmsg/sendmmsg with a warning.
+    #[default]
+    Auto,
+    /// io_uring or nothing.
+    Uring,
+    /// recvmmsg/sendmmsg.
+    Mmsg,
+}
+
+impl std::str::FromStr for IoChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "uring" => Ok(Self::Uring),
+            "mmsg" => Ok(Self::Mmsg),
+            _ => Err(format!("`{text}` is none of auto, uring, mmsg")),
+        }
+    }
+}
+
+/// `[world]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorldSection {
+    /// Players at a time.
+    pub players: u32,
+    /// Entities of all kinds at a time, players included.
+    pub entities: u32,
+    /// Seed of everything that is random in the world.
+    pub seed: u64,
+    /// Where a player appears whose token names no place.
+    pub spawn: SpawnRule,
+}
+
+/// Where players appear.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpawnRule {
+    /// Anywhere on the map, by seed and player id.
+    #[default]
+    Uniform,
+    /// Within 50 m of the centre of the map.
+    Plaza,
+}
+
+/// `[interest]`: distances in centimetres from which an entity is seen, by its kind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InterestConfig {
+    /// Distance of other players.
+    pub player: f32,
+    /// Distance of peaceful characters.
+    pub npc: f32,
+    /// Distance of hostile characters.
+    pub monster: f32,
+    /// Distance of projectiles.
+    pub projectile: f32,
+    /// Distance of buildings.
+    pub static_build: f32,
+    /// Distance of vehicles.
+    pub vehicle: f32,
+    /// Distance of items.
+    pub item: f32,
+    /// Distance of effects.
+    pub effect: f32,
+    /// What is seen stays visible up to this many times its distance.
+    pub leave_factor: f32,
+}
+
+/// `[replication]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReplicationConfig {
+    /// Bytes of plaintext in one snapshot, at most.
+    pub budget_bytes: usize,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// Handshake packets per second from one IPv4 address or IPv6 /64.
+    pub handshakes_per_source_per_s: u32,
+    /// Handshake packets from one source in a burst.
+    pub handshakes_per_source_burst: u32,
+    /// Key agreements per second, all sources together.
+    pub key_agreements_per_s: u32,
+    /// Networks (such as `10.0.0.0/8`) to which the limit per source does not apply: load generators.
+    pub trusted_sources: Vec<String>,
+}
+
+/// `[net]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NetConfig {
+    /// Kernel receive buffer of each socket, bytes.
+    pub receive_buffer_bytes: usize,
+    /// Kernel send buffer of each socket, bytes.
+    pub send_buffer_bytes: usize,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            bind: SocketAddr::new(IpAddr::from([0, 0, 0, 0]), DEFAULT_PORT),
+            keys: None,
+            tick_rate: TickRate::DEFAULT.hz(),
+            shards: 1,
+            cores: "auto".to_owned(),
+            io: IoChoice::Auto,
+            run_dir: None,
+            spin_us: 0,
+        }
+    }
+}
+
+impl Default for WorldSection {
+    fn default() -> Self {
+        let players = limits::SLOTS_PER_SHARD as u32;
+        Self { players, entities: players, seed: 1, spawn: SpawnRule::Uniform }
+    }
+}
+
+impl Default for InterestConfig {
+    fn default() -> Self {
+        Self {
+            player: Kind::Player.radius(),
+            npc: Kind::Npc.radius(),
+            monster: Kind::Monster.radius(),
+            projectile: Kind::Projectile.radius(),
+            static_build: Kind::StaticBuild.radius(),
+            vehicle: Kind::Vehicle.radius(),
+            item: Kind::Item.radius(),
+            effect: Kind::Effect.radius(),
+            leave_factor: 1.1,
+        }
+    }
+}
+
+impl InterestConfig {
+    /// The distances in the order of `Kind::ALL`.
+    pub fn radii(&self) -> [f32; Kind::COUNT] {
+        Kind::ALL.map(|kind| match kind {
+            Kind::Player => self.player,
+            Kind::Npc => self.npc,
+            Kind::Monster => self.monster,
+            Kind::Projectile => self.projectile,
+            Kind::StaticBuild => self.static_build,
+            Kind::Vehicle => self.vehicle,
+            Kind::Item => self.item,
+            Kind::Effect => self.effect,
+        })
+    }
+
+    /// The distance at which `players` spread evenly over the map see `visible` others on average.
+    pub fn radius_for(visible: u32, players: u32) -> f32 {
+        let others = players.saturating_sub(1).max(1) as f32;
+        let radius = MAP_XY * (visible as f32 / others / std::f32::consts::PI).sqrt();
+        radius.clamp(1_000.0, MAP_XY)
+    }
+}
+
+impl Default for ReplicationConfig {
+    fn default() -> Self {
+        Self { budget_bytes: limits::SNAPSHOT_BUDGET }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            handshakes_per_source_per_s: limits::HANDSHAKES_PER_SOURCE_PER_S,
+            handshakes_per_source_burst: limits::HANDSHAKES_PER_SOURCE_BURST,
+            key_agreements_per_s: limits::HANDSHAKE_DH_PER_S,
+            trusted_sources: Vec::new(),
+        }
+    }
+}
+
+impl Default for NetConfig {
+    fn default() -> Self {
+        Self { receive_buffer_bytes: 16 << 20, send_buffer_bytes: 16 << 20 }
+    }
+}
+
+/// What is wrong with a configuration: where, and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError(pub String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Reads and checks the file at `path`.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path)
+            .map_err(|error| ConfigError(format!("cannot read {}: {error}", path.display())))?;
+        Self::parse(&text).map_err(|error| ConfigError(format!("{}: {error}", path.display())))
+    }
+
+    /// Parses the text of a file; unknown keys are errors.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| ConfigError(strict::explain(&error, text)))
+    }
+
+    /// The settings as a file, with every default filled in.
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(self).expect("every setting has a form in TOML")
+    }
+
+    /// Checks what the types cannot: ranges and relations.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let Config { server, world, interest, replication, limits: flood, net } = self;
+        if TickRate::from_hz(server.tick_rate).is_none() {
+            return wrong("server.tick_rate", server.tick_rate, "30, 60 or 120");
+        }
+        if server.shards != 1 {
+            return wrong("server.shards", server.shards, "1 (more shards are not built yet)");
+        }
+        if server.cores != "auto" {
+            crate::host::cores::parse_list(&server.cores)
+                .map_err(|error| ConfigError(format!("server.cores: {error}")))?;
+        }
+        within("server.spin_us", server.spin_us, 0, 10_000)?;
+        let players_max = limits::SLOTS_PER_SHARD as u32 * u32::from(server.shards);
+        within("world.players", world.players, 1, players_max)?;
+        within("world.entities", world.entities, world.players, limits::ENTITIES_MAX as u32)?;
+        for (kind, radius) in Kind::ALL.iter().zip(interest.radii()) {
+            within(&format!("interest.{}", kind.name()), radius, 100.0, MAP_XY)?;
+        }
+        within("interest.leave_factor", interest.leave_factor, 1.0, 4.0)?;
+        let room = crate::replicate::SNAPSHOT_ROOM_MIN
+            + limits::ACK_BLOCK_LEN
+            + limits::MESSAGE_HEADER_LEN;
+        within("replication.budget_bytes", replication.budget_bytes, room, limits::PLAINTEXT_MAX)?;
+        within(
+            "limits.handshakes_per_source_per_s",
+            flood.handshakes_per_source_per_s,
+            1,
+            1 << 20,
+        )?;
+        within(
+            "limits.handshakes_per_source_burst",
+            flood.handshakes_per_source_burst,
+            1,
+            1 << 20,
+        )?;
+        within("limits.key_agreements_per_s", flood.key_agreements_per_s, 1, 1 << 20)?;
+        within("net.receive_buffer_bytes", net.receive_buffer_bytes, 1 << 16, 1 << 30)?;
+        within("net.send_buffer_bytes", net.send_buffer_bytes, 1 << 16, 1 << 30)
+    }
+
+    /// The tick rate of a checked configuration.
+    pub fn tick_rate(&self) -> TickRate {
+        TickRate::from_hz(self.server.tick_rate).expect("check() accepts only the three rates")
+    }
+}
+
+fn wrong<T>(key: &str, value: impl fmt::Display, allowed: &str) -> Result<T, ConfigError> {
+    Err(ConfigError(format!("{key} = {value} is not possible; allowed: {allowed}")))
+}
+
+fn within<T: PartialOrd + fmt::Display>(
+    key: &str,
+    value: T,
+    least: T,
+    most: T,
+) -> Result<(), ConfigError> {
+    if value >= least && value <= most {
+        return Ok(());
+    }
+    wrong(key, value, &format!("{least} to {most}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_of(text: &str) -> String {
+        match Config::parse(text).and_then(|config| config.check()) {
+            Ok(()) => panic!("accepted: {text}"),
+            Err(error) => error.0,
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_valid_and_survive_a_round_trip() {
+        let config = Config::default();
+        config.check().unwrap();
+        assert_eq!(Config::parse(&config.to_toml()).unwrap(), config);
+        assert_eq!(Config::parse("").unwrap(), config);
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_with_its_line_and_a_suggestion() {
+        let error = error_of("[server]\nshards = 1\ntick_rte = 60\n");
+        assert!(error.contains("line 3"), "{error}");
+        assert!(error.contains("did you mean `tick_rate`?"), "{error}");
+        let error = error_of("[sever]\n");
+        assert!(error.contains("did you mean `server`?"), "{error}");
+        let error = error_of("[server]\nzzzzzzzz = 1\n");
+        assert!(!error.contains("did you mean") && error.contains("tick_rate"), "{error}");
+    }
+
+    #[test]
+    fn a_value_out_of_range_names_the_key_and_the_range() {
+        assert!(error_of("[server]\ntick_rate = 61").contains("30, 60 or 120"));
+        assert!(error_of("[world]\nplayers = 5000").contains("1 to 4096"));
+        assert!(error_of("[interest]\nplayer = nan").contains("interest.player"));
+        assert!(error_of("[replication]\nbudget_bytes = 1171").contains("1170"));
+        assert!(error_of("[server]\ncores = \"x\"").contains("server.cores"));
+        assert!(error_of("[world]\nplayers = 9\nentities = 8").contains("world.entities"));
+        let error = error_of("[server]\ntick_rate = \"fast\"");
+        assert!(error.contains("line 2") && error.contains("expected"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = Config::load(Path::new("/nonexistent/tidelock.toml")).unwrap_err();
+        assert!(error.0.contains("/nonexistent/tidelock.toml"), "{error}");
+    }
+
+    #[test]
+    fn the_radius_for_fifty_visible_players_has_the_right_area() {
+        let radius = InterestConfig::radius_for(50, 1001);
+        let share = std::f32::consts::PI * radius * radius / (MAP_XY * MAP_XY);
+        assert!((share * 1000.0 - 50.0).abs() < 0.1, "{share}");
+    }
+}
