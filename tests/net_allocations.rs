@@ -1,10 +1,10 @@
-//! A port allocates when it is opened and never again: no receive and no flush of a warm port touches the
-//! heap, whatever arrives.
+//! A port allocates when it is opened and never again: no receive and no flush of a warm port
+//! touches the heap, whatever arrives.
 #![allow(unsafe_code, reason = "a global allocator is an unsafe trait")]
 
-mod net_common;
+mod loopback;
 
-use net_common::{SMALL, backends, peer, port_on};
+use loopback::{SMALL, backends, peer, port_on};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::Ipv4Addr;
@@ -76,7 +76,8 @@ fn round(port: &mut dyn Port, sender: &std::net::UdpSocket) -> u64 {
 #[test]
 fn a_warm_port_receives_and_flushes_without_allocating() {
     for backend in backends() {
-        // Few buffers and a short submission queue, so that re-arming and full queues occur as well.
+        // Few buffers and a short submission queue, so that re-arming and full queues occur as
+        // well.
         let config = PortConfig { receive_buffers: 32, submission_entries: 64, ..SMALL };
         let (mut port, _group) = port_on(backend, "127.0.0.1", &config);
         let sender = peer("127.0.0.1");

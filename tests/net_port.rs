@@ -1,8 +1,8 @@
 //! The promises of `trait Port`, kept by every backend on real sockets.
 
-mod net_common;
+mod loopback;
 
-use net_common::{SMALL, backends, collect, group_of, pattern, peer, port_on};
+use loopback::{SMALL, backends, collect, group_of, pattern, peer, port_on};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tidelock::limits::DATAGRAM_MAX;

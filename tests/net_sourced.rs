@@ -1,8 +1,8 @@
 //! The load generator's socket: many source addresses on one bound port.
 
-mod net_common;
+mod loopback;
 
-use net_common::{SMALL, backends, pattern, peer, port_on};
+use loopback::{SMALL, backends, pattern, peer, port_on};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -35,7 +35,7 @@ fn two_thousand_sources_on_one_port_are_told_apart_in_both_directions() {
         assert_eq!((report.sent, report.refused, report.bytes), (2000, 0, 80_000));
         assert!(report.system_calls <= 2000 / 64, "{} system calls", report.system_calls);
 
-        let (got, _) = net_common::collect(&mut *server, 2000);
+        let (got, _) = loopback::collect(&mut *server, 2000);
         let by_source: HashMap<_, _> = got.into_iter().collect();
         for index in 0..2000 {
             let from = SocketAddr::new(IpAddr::V4(source(index)), port);

@@ -1,8 +1,8 @@
 //! Socket addresses as the bytes the kernel reads and writes (`sockaddr_in`, `sockaddr_in6`).
 //!
-//! Safe code over byte arrays: the backends hand the kernel a pointer to [`RawAddress::bytes`]. Addresses
-//! are canonical on our side: a peer that reaches a dual-stack socket over IPv4 is an IPv4 address, and
-//! is turned into its mapped form again on the way out.
+//! Safe code over byte arrays: the backends hand the kernel a pointer to [`RawAddress::bytes`].
+//! Addresses are canonical on our side: a peer that reaches a dual-stack socket over IPv4 is an
+//! IPv4 address, and is turned into its mapped form again on the way out.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
@@ -38,8 +38,8 @@ const _: () = assert!(size_of::<libc::sockaddr_in>() == LEN_V4);
 impl RawAddress {
     pub(super) const EMPTY: Self = Self { bytes: [0; LEN_V6], len: 0 };
 
-    /// `address` as a socket of `family` needs it. An IPv6 address on an IPv4 socket is encoded as it is:
-    /// the kernel refuses the datagram and it is counted like any other refusal.
+    /// `address` as a socket of `family` needs it. An IPv6 address on an IPv4 socket is encoded as
+    /// it is: the kernel refuses the datagram and it is counted like any other refusal.
     pub(super) fn encode(address: SocketAddr, family: Family) -> Self {
         let mut raw = Self::EMPTY;
         raw.bytes[2..4].copy_from_slice(&address.port().to_be_bytes());

@@ -1,8 +1,8 @@
 //! One server per UDP port: an exclusive lock on a file named after the port.
 //!
-//! SO_REUSEPORT lets a second process of the same user join the group silently and take a share of the
-//! players' datagrams; the lock turns that into a refusal to start. The kernel releases it when the process
-//! ends, however it ends. `socket` takes it before it binds anything.
+//! SO_REUSEPORT lets a second process of the same user join the group silently and take a share of
+//! the players' datagrams; the lock turns that into a refusal to start. The kernel releases it when
+//! the process ends, however it ends. `socket` takes it before it binds anything.
 
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -44,11 +44,11 @@ pub enum LockError {
 impl PortLock {
     /// Takes the lock of `port` in directory `dir`, without waiting.
     ///
-    /// The file is left behind when the lock is released: deleting it would let two processes hold locks
-    /// on two files of one name.
+    /// The file is left behind when the lock is released: deleting it would let two processes hold
+    /// locks on two files of one name.
     pub fn acquire(dir: &Path, port: u16) -> Result<Self, LockError> {
-        // The user id is part of the name because only processes of one user can share a port, and because
-        // a file of another user in a sticky directory could not be opened.
+        // The user id is part of the name because only processes of one user can share a port, and
+        // because a file of another user in a sticky directory could not be opened.
         let user = std::fs::metadata("/proc/self").map_or(0, |meta| meta.uid());
         let path = dir.join(format!("tidelock-udp-{user}-{port}.lock"));
         let open =

@@ -1,18 +1,19 @@
 //! Sockets and rings behind one trait. Knows nothing of what the bytes mean.
 //!
 //! # Life of a port
-//! 1. On the main thread, [`SocketGroup::bind`] locks the port, binds the gate's socket (index 0) and one
-//!    socket per shard in order, and attaches the steering program (`steer`). Print its
+//! 1. On the main thread, [`SocketGroup::bind`] locks the port, binds the gate's socket (index 0)
+//!    and one socket per shard in order, and attaches the steering program (`steer`). Print its
 //!    [`warnings`](SocketGroup::warnings); keep the group until the server ends.
-//! 2. On the thread that will use it, [`open_port`] turns a [`BoundSocket`] into a [`Port`] (an io_uring
-//!    ring belongs to one thread, so its port cannot be sent to another).
+//! 2. On the thread that will use it, [`open_port`] turns a [`BoundSocket`] into a [`Port`] (an
+//!    io_uring ring belongs to one thread, so its port cannot be sent to another).
 //! 3. [`Port::receive`] hands out batches of at most [`BATCH`] datagrams, in place and mutable.
-//!    [`Port::send_buffer`] / [`Port::send_push`] fill the arena, [`Port::flush`] hands it all over.
+//!    [`Port::send_buffer`] / [`Port::send_push`] fill the arena, [`Port::flush`] hands it all
+//!    over.
 //!
-//! Every call returns a report; [`ReceiveReport::record`] and [`SendReport::record`] add it to the counters
-//! of the thread. A port allocates only when it is opened. `limits::DATAGRAM_MAX` bounds every datagram;
-//! longer ones are dropped and counted, shorter ones (even empty ones) are handed on: what is too short is
-//! the protocol's business.
+//! Every call returns a report; [`ReceiveReport::record`] and [`SendReport::record`] add it to the
+//! counters of the thread. A port allocates only when it is opened. `limits::DATAGRAM_MAX` bounds
+//! every datagram; longer ones are dropped and counted, shorter ones (even empty ones) are handed
+//! on: what is too short is the protocol's business.
 
 mod address;
 mod lock;
@@ -49,13 +50,14 @@ pub trait Port {
     /// `min` and `timeout` say how to wait if fewer than `min` are there:
     /// * `min` 0, or a zero `timeout`: not at all (poll);
     /// * `min` 1: until the first arrives or `timeout` has passed;
-    /// * `min` above 1: batch. The call prefers one late wake-up to many early ones and may sleep for the
-    ///   whole `timeout` even if `min` datagrams arrive meanwhile. Keep the timeout to a millisecond or
-    ///   two, and the socket buffer large enough for it.
+    /// * `min` above 1: batch. The call prefers one late wake-up to many early ones and may sleep
+    ///   for the whole `timeout` even if `min` datagrams arrive meanwhile. Keep the timeout to a
+    ///   millisecond or two, and the socket buffer large enough for it.
     ///
-    /// A signal may end the wait early. One call takes at most [`PortConfig::receive_buffers`] datagrams
-    /// per drain (before and after the wait) and says in [`ReceiveReport::more`] if it stopped for that.
-    /// Errors of single datagrams and of peers never surface; an `Err` means the port is of no use anymore.
+    /// A signal may end the wait early. One call takes at most [`PortConfig::receive_buffers`]
+    /// datagrams per drain (before and after the wait) and says in [`ReceiveReport::more`] if it
+    /// stopped for that. Errors of single datagrams and of peers never surface; an `Err` means the
+    /// port is of no use anymore.
     fn receive(
         &mut self,
         min: u32,
@@ -66,21 +68,24 @@ pub trait Port {
     /// Slots of the send arena, and datagrams that can be pushed between two flushes.
     fn send_capacity(&self) -> usize;
 
-    /// Slot `slot` of the arena, to be written before it is pushed. Keeps what was last written into it.
-    /// Slots are used again after every flush: small batches from few slots stay in the cache.
+    /// Slot `slot` of the arena, to be written before it is pushed. Keeps what was last written
+    /// into it. Slots are used again after every flush: small batches from few slots stay in the
+    /// cache.
     fn send_buffer(&mut self, slot: usize) -> &mut [u8; DATAGRAM_MAX];
 
-    /// Queues the first `len` bytes of `slot` for `to`. One slot may be pushed for several destinations.
+    /// Queues the first `len` bytes of `slot` for `to`. One slot may be pushed for several
+    /// destinations.
     ///
     /// # Panics
     /// If `slot` or `len` is out of range, or more than `send_capacity()` datagrams are queued.
     fn send_push(&mut self, slot: usize, len: usize, to: SocketAddr);
 
-    /// Hands all queued datagrams to the kernel and empties the queue. Never waits: what the kernel does
-    /// not take at once is counted as refused and lost, as UDP may lose it anywhere.
+    /// Hands all queued datagrams to the kernel and empties the queue. Never waits: what the kernel
+    /// does not take at once is counted as refused and lost, as UDP may lose it anywhere.
     fn flush(&mut self) -> io::Result<SendReport>;
 
-    /// Datagrams that the kernel is known to have dropped on this socket because its buffer was full.
+    /// Datagrams that the kernel is known to have dropped on this socket because its buffer was
+    /// full.
     fn kernel_drops(&self) -> u64;
 
     /// The mechanism.
@@ -112,13 +117,14 @@ impl Backend {
 /// Memory of a port.
 #[derive(Clone, Copy, Debug)]
 pub struct PortConfig {
-    /// Datagrams that can be received without us looking, at 1,280 bytes each (io_uring: the provided
-    /// buffers, rounded up to a power of two; mmsg: only the bound of one drain). Two ticks of input.
+    /// Datagrams that can be received without us looking, at 1,280 bytes each (io_uring: the
+    /// provided buffers, rounded up to a power of two; mmsg: only the bound of one drain). Two
+    /// ticks of input.
     pub receive_buffers: u16,
     /// Slots of the send arena, at 1,216 bytes each.
     pub send_slots: usize,
-    /// Entries of the submission queue, that is, datagrams per system call (io_uring only). A power of two
-    /// up to 32,768.
+    /// Entries of the submission queue, that is, datagrams per system call (io_uring only). A power
+    /// of two up to 16,384.
     pub submission_entries: u32,
 }
 

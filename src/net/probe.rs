@@ -1,6 +1,6 @@
 //! Choosing the backend at start, by trying it: every feature that `uring` needs is used once on a
-//! loopback socket. A version number would say less: containers, seccomp filters, sysctls and limits forbid
-//! io_uring on kernels that have it.
+//! loopback socket. A version number would say less: containers, seccomp filters, sysctls and
+//! limits forbid io_uring on kernels that have it.
 
 use super::socket::bind_alone;
 use super::uring::UringPort;
@@ -62,21 +62,22 @@ impl fmt::Display for UringUnavailable {
 
 impl std::error::Error for UringUnavailable {}
 
-/// Chooses the backend, trying io_uring on the calling thread unless mmsg was asked for.
-pub fn choose_backend(choice: IoChoice) -> Result<Chosen, UringUnavailable> {
+/// Chooses the backend for ports of the sizes in `config`, trying io_uring with them on the calling
+/// thread unless mmsg was asked for.
+pub fn choose_backend(choice: IoChoice, config: &PortConfig) -> Result<Chosen, UringUnavailable> {
     if choice == IoChoice::Mmsg {
         return Ok(Chosen { backend: Backend::Mmsg, fallback: None });
     }
-    match (try_uring(), choice) {
+    match (try_uring(config), choice) {
         (Ok(()), _) => Ok(Chosen { backend: Backend::Uring, fallback: None }),
         (Err(error), IoChoice::Uring) => Err(UringUnavailable(explain(&error))),
         (Err(error), _) => Ok(Chosen { backend: Backend::Mmsg, fallback: Some(explain(&error)) }),
     }
 }
 
-/// Sends one datagram from a small port to itself.
-fn try_uring() -> io::Result<()> {
-    let config = PortConfig { receive_buffers: 8, send_slots: 1, submission_entries: 8 };
+/// Sends one datagram from a port to itself.
+fn try_uring(config: &PortConfig) -> io::Result<()> {
+    let config = PortConfig { send_slots: 1, ..*config };
     let (socket, _) = bind_alone(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), 1 << 16, 1 << 16)
         .or_else(|_| bind_alone(SocketAddr::from((Ipv6Addr::LOCALHOST, 0)), 1 << 16, 1 << 16))?;
     let mut port = UringPort::new(socket, &config)?;
@@ -102,12 +103,14 @@ fn try_uring() -> io::Result<()> {
 fn explain(error: &io::Error) -> String {
     let cause = match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => {
-            "it is forbidden here; as root: sysctl -w kernel.io_uring_disabled=0, and in a container \
-             allow the io_uring system calls in the seccomp profile"
+            "it is forbidden here; as root: sysctl -w kernel.io_uring_disabled=0, and in a \
+             container allow the io_uring system calls in the seccomp profile"
         }
         Some(libc::ENOSYS) => "this kernel is built without it, or a seccomp profile hides it",
         Some(libc::EINVAL) => "this kernel lacks a feature that Linux 6.1 has",
-        Some(libc::ENOMEM) => "the locked-memory limit is too low; raise it with `ulimit -l`",
+        Some(libc::ENOMEM) => {
+            "the locked-memory limit is too low; raise it with `ulimit -l` or LimitMEMLOCK="
+        }
         _ => "unexpected",
     };
     format!("io_uring does not work here: {error} ({cause}).")
@@ -116,6 +119,9 @@ fn explain(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SMALL: PortConfig =
+        PortConfig { receive_buffers: 8, send_slots: 1, submission_entries: 8 };
 
     #[test]
     fn the_words_of_the_option_are_understood_and_a_wrong_one_names_them() {
@@ -134,8 +140,8 @@ mod tests {
 
     #[test]
     fn mmsg_is_chosen_when_asked_for_and_auto_always_chooses_something() {
-        assert_eq!(choose_backend(IoChoice::Mmsg).unwrap().backend, Backend::Mmsg);
-        let chosen = choose_backend(IoChoice::Auto).unwrap();
+        assert_eq!(choose_backend(IoChoice::Mmsg, &SMALL).unwrap().backend, Backend::Mmsg);
+        let chosen = choose_backend(IoChoice::Auto, &SMALL).unwrap();
         assert_eq!(chosen.fallback.is_some(), chosen.backend == Backend::Mmsg);
     }
 }

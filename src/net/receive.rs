@@ -1,5 +1,5 @@
-//! Phase receive: what a batch of datagrams looks like to the rest of the server, and what is counted about
-//! it. The mechanisms that fill a batch are `uring` and `mmsg`.
+//! Phase receive: what a batch of datagrams looks like to the rest of the server, and what is
+//! counted about it. The mechanisms that fill a batch are `uring` and `mmsg`.
 //!
 //! Nothing here touches a socket; control messages are parsed from bytes.
 
@@ -7,8 +7,8 @@ use crate::limits::DATAGRAM_MAX;
 use crate::metrics::{Counter, Counters, DropReason};
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// Datagrams handed to a handler at a time, at most: enough to hide the cost of the call, few enough that
-/// their first cache lines stay in the nearest cache while several passes go over them.
+/// Datagrams handed to a handler at a time, at most: enough to hide the cost of the call, few
+/// enough that their first cache lines stay in the nearest cache while several passes go over them.
 pub const BATCH: usize = 64;
 
 /// One datagram in the receive buffer that the kernel filled. It may be changed in place (opened,
@@ -71,8 +71,8 @@ impl ReceiveReport {
     }
 }
 
-/// Follows the kernel's running total of dropped datagrams (SO_RXQ_OVFL). It is 32 bits wide, wraps, and is
-/// attached to datagrams only once something was dropped.
+/// Follows the kernel's running total of dropped datagrams (SO_RXQ_OVFL). It is 32 bits wide,
+/// wraps, and is attached to datagrams only once something was dropped.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct KernelDrops {
     last: u32,
@@ -82,8 +82,9 @@ pub(super) struct KernelDrops {
 impl KernelDrops {
     /// Takes the running total that came with a datagram; returns how many drops are new.
     ///
-    /// Datagrams arrive in the order in which they were queued, so the total never goes back; a difference
-    /// in the upper half of the range would be 2^31 drops between two datagrams and is taken as noise.
+    /// Datagrams arrive in the order in which they were queued, so the total never goes back; a
+    /// difference in the upper half of the range would be 2^31 drops between two datagrams and is
+    /// taken as noise.
     pub(super) fn observe(&mut self, running: u32) -> u64 {
         let new = running.wrapping_sub(self.last);
         if new > u32::MAX / 2 {

@@ -64,7 +64,8 @@ impl Outbox {
         &mut self.slots[slot].0
     }
 
-    /// Queues the first `len` bytes of `slot`. The bounds are the caller's own bookkeeping, never a peer's.
+    /// Queues the first `len` bytes of `slot`. The bounds are the caller's own bookkeeping, never a
+    /// peer's.
     pub(super) fn push(&mut self, slot: usize, len: usize, to: SocketAddr) {
         assert!(slot < self.slots.len() && len <= DATAGRAM_MAX, "slot {slot}, {len} bytes");
         assert!(self.queue.len() < self.slots.len(), "at most one datagram per slot and flush");

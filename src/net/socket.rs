@@ -1,8 +1,8 @@
 //! Binding a port: the group of sockets in order, their buffers, their options, the lock.
 //!
-//! Called once at start. Everything that can go wrong here is an operator's problem and comes back as one
-//! error that names cause and fix; a buffer that is smaller than wished is a warning value, and printing
-//! it is the caller's business.
+//! Called once at start. Everything that can go wrong here is an operator's problem and comes back
+//! as one error that names cause and fix; a buffer that is smaller than wished is a warning value,
+//! and printing it is the caller's business.
 
 use super::address::Family;
 use super::lock::{LockError, PortLock};
@@ -23,8 +23,8 @@ pub struct BindConfig {
     pub address: SocketAddr,
     /// Sockets in the group: the gate and one per shard, 1 to 256.
     pub sockets: usize,
-    /// Bytes of datagrams each socket may hold for us, kernel overhead included (a datagram of 60 bytes
-    /// occupies 768).
+    /// Bytes of datagrams each socket may hold for us, kernel overhead included (a datagram of 60
+    /// bytes occupies 768).
     pub receive_buffer: usize,
     /// Bytes of datagrams each socket may have on their way out.
     pub send_buffer: usize,
@@ -69,8 +69,9 @@ impl AsFd for BoundSocket {
     }
 }
 
-/// All sockets of one port. Keep it as long as the server runs: closing one member of the group would
-/// renumber the others and send their datagrams to the wrong shards, so the group holds a share of each.
+/// All sockets of one port. Keep it as long as the server runs: closing one member of the group
+/// would renumber the others and send their datagrams to the wrong shards, so the group holds a
+/// share of each.
 #[derive(Debug)]
 pub struct SocketGroup {
     sockets: Vec<BoundSocket>,
@@ -79,8 +80,8 @@ pub struct SocketGroup {
 }
 
 impl SocketGroup {
-    /// Binds the group of `config`: takes the lock of the port, binds the sockets in order, attaches the
-    /// steering program.
+    /// Binds the group of `config`: takes the lock of the port, binds the sockets in order,
+    /// attaches the steering program.
     pub fn bind(config: &BindConfig) -> Result<Self, BindError> {
         if !(1..=SOCKETS_MAX).contains(&config.sockets) {
             return Err(BindError::Count(config.sockets));
@@ -90,9 +91,9 @@ impl SocketGroup {
             .then(|| PortLock::acquire(&config.lock_dir, config.address.port()))
             .transpose()
             .map_err(BindError::Lock)?;
-        // The first member binds *without* SO_REUSEPORT and sets it afterwards: bound that way, a port that
-        // anybody already has is an error, even if the other has SO_REUSEPORT set, and a free port asked
-        // for with 0 is really free.
+        // The first member binds *without* SO_REUSEPORT and sets it afterwards: bound that way, a
+        // port that anybody already has is an error, even if the other has SO_REUSEPORT set, and a
+        // free port asked for with 0 is really free.
         let first = bind_one(config.address, false).map_err(fail)?;
         first.socket.set_reuse_port(true).map_err(fail)?;
         let address = first.address;
@@ -165,6 +166,7 @@ fn bind_one(address: SocketAddr, member: bool) -> io::Result<BoundSocket> {
     if member {
         socket.set_reuse_port(true)?;
     }
+    steer::never_fragment(&socket, address.is_ipv6())?;
     socket.bind(&address.into())?;
     let unexpected = || io::Error::other("the kernel reports an address that is not an IP address");
     let address = socket.local_addr()?.as_socket().ok_or_else(unexpected)?;
@@ -180,10 +182,10 @@ fn size_buffers(
 ) -> io::Result<()> {
     let socket = &bound.socket;
     if steer::force_receive_buffer(bound, receive).is_err() {
-        socket.set_recv_buffer_size(receive)?;
+        socket.set_recv_buffer_size(receive.min(i32::MAX as usize))?;
     }
     if steer::force_send_buffer(bound, send).is_err() {
-        socket.set_send_buffer_size(send)?;
+        socket.set_send_buffer_size(send.min(i32::MAX as usize))?;
     }
     // The kernel reports twice what it grants: the other half is its own bookkeeping (socket(7)).
     let granted = [
@@ -281,8 +283,8 @@ impl fmt::Display for BindError {
             Self::Lock(error) => error.fmt(f),
             Self::InUse(address) => write!(
                 f,
-                "UDP {address} is in use by another program. `ss -ulpn` names it; stop it or choose \
-                 another port."
+                "UDP {address} is in use by another program. `ss -ulpn` names it; stop it or \
+                 choose another port."
             ),
             Self::NoSuchAddress(address) => write!(
                 f,
@@ -291,8 +293,8 @@ impl fmt::Display for BindError {
             ),
             Self::Privileged(address) => write!(
                 f,
-                "port {} is below 1024 and needs the capability CAP_NET_BIND_SERVICE. Choose a higher \
-                 port.",
+                "port {} is below 1024 and needs the capability CAP_NET_BIND_SERVICE. Choose a \
+                 higher port.",
                 address.port()
             ),
             Self::Count(sockets) => {

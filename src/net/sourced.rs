@@ -1,12 +1,13 @@
-//! A client's socket that speaks for thousands of hosts: each datagram leaves from a chosen source address
-//! of 127/8, and each one received says which of them it was for. All of 127/8 belongs to the loopback
-//! interface, so no address has to be configured.
+//! A client's socket that speaks for thousands of hosts: each datagram leaves from a chosen source
+//! address of 127/8, and each one received says which of them it was for. All of 127/8 belongs to
+//! the loopback interface, so no address has to be configured.
 //!
-//! For the load generator. Not a [`Port`](super::Port): a server never chooses its source. Two datagrams of
-//! different sources have different addresses but the same source port, that of the one bound socket.
+//! For the load generator. Not a [`Port`](super::Port): a server never chooses its source. Two
+//! datagrams of different sources have different addresses but the same source port, that of the
+//! one bound socket.
 
 use super::address::{Family, RawAddress};
-use super::mmsg::vector::{Message, ReceiveVector, is_broken, send_all, wait_readable};
+use super::mmsg::vector::{Message, ReceiveVector, send_all, wait_readable};
 use super::receive::{BATCH, CONTROL_PKTINFO, KernelDrops, ReceiveReport, write_source};
 use super::send::{Outbox, SendReport};
 use super::socket::{BoundSocket, BufferWarning, bind_alone};
@@ -22,8 +23,8 @@ use std::time::Duration;
 pub enum Sources {
     /// Each datagram names its source in 127/8. Reaches servers on loopback only.
     Loopback,
-    /// The kernel chooses, all datagrams have one source. Reaches any server of the family of this address,
-    /// which is bound (unspecified: any).
+    /// The kernel chooses, all datagrams have one source. Reaches any server of the family of this
+    /// address, which is bound (unspecified: any).
     Plain(IpAddr),
 }
 
@@ -94,8 +95,8 @@ impl SourcedPort {
         })
     }
 
-    /// Hands what has arrived to `handler`, in batches of at most [`BATCH`]. If nothing has, waits for the
-    /// first datagram for `timeout` (zero: polls).
+    /// Hands what has arrived to `handler`, in batches of at most [`BATCH`]. If nothing has, waits
+    /// for the first datagram for `timeout` (zero: polls).
     pub fn receive(
         &mut self,
         timeout: Duration,
@@ -116,55 +117,30 @@ impl SourcedPort {
         report: &mut ReceiveReport,
         handler: &mut dyn FnMut(&mut [SourcedDatagram<'_>]),
     ) -> io::Result<()> {
-        let mut taken = 0;
-        while taken < RECEIVE_LIMIT {
-            report.system_calls += 1;
-            let count = match self.inbox.fill(self.socket.as_fd()) {
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if is_broken(&error) => return Err(error),
-                Err(_) => {
-                    taken += 1;
-                    continue;
-                }
+        let (socket, drops) = (self.socket.as_fd(), &mut self.drops);
+        self.inbox.drain(socket, RECEIVE_LIMIT, report, |inbox, count, report| {
+            let vacant = |_| SourcedDatagram {
+                payload: &mut [],
+                from: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+                local: Ipv4Addr::UNSPECIFIED,
             };
-            taken += count as u64;
-            self.hand_over(count, report, handler);
-            if count < BATCH {
-                return Ok(());
+            let mut batch: [SourcedDatagram<'_>; BATCH] = std::array::from_fn(vacant);
+            let mut filled = 0;
+            for received in inbox.received(count) {
+                if let Some(running) = received.control.drops {
+                    report.kernel_drops += drops.observe(running);
+                }
+                let Some(from) = received.from else { continue };
+                if report.accepts(received.payload.len(), received.truncated) {
+                    let local = received.control.local.unwrap_or(Ipv4Addr::UNSPECIFIED);
+                    batch[filled] = SourcedDatagram { payload: received.payload, from, local };
+                    filled += 1;
+                }
             }
-        }
-        report.more = true;
-        Ok(())
-    }
-
-    fn hand_over(
-        &mut self,
-        count: usize,
-        report: &mut ReceiveReport,
-        handler: &mut dyn FnMut(&mut [SourcedDatagram<'_>]),
-    ) {
-        const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-        let mut batch: [SourcedDatagram<'_>; BATCH] = std::array::from_fn(|_| SourcedDatagram {
-            payload: &mut [],
-            from: NOWHERE,
-            local: Ipv4Addr::UNSPECIFIED,
-        });
-        let mut filled = 0;
-        for received in self.inbox.received(count) {
-            if let Some(running) = received.control.drops {
-                report.kernel_drops += self.drops.observe(running);
+            if filled > 0 {
+                handler(&mut batch[..filled]);
             }
-            let Some(from) = received.from else { continue };
-            if report.accepts(received.payload.len(), received.truncated) {
-                let local = received.control.local.unwrap_or(Ipv4Addr::UNSPECIFIED);
-                batch[filled] = SourcedDatagram { payload: received.payload, from, local };
-                filled += 1;
-            }
-        }
-        if filled > 0 {
-            handler(&mut batch[..filled]);
-        }
+        })
     }
 
     /// Slots of the send arena, and datagrams that can be pushed between two flushes.
@@ -177,7 +153,8 @@ impl SourcedPort {
         self.outbox.buffer(slot)
     }
 
-    /// Queues the first `len` bytes of `slot`, to leave from `source` for `to`. Plain mode ignores `source`.
+    /// Queues the first `len` bytes of `slot`, to leave from `source` for `to`. Plain mode ignores
+    /// `source`.
     ///
     /// # Panics
     /// If `slot` or `len` is out of range, or more than `send_capacity()` datagrams are queued.
@@ -190,8 +167,8 @@ impl SourcedPort {
         }
     }
 
-    /// Hands all queued datagrams to the kernel, 256 per system call, and empties the queue. Never waits:
-    /// what the kernel does not take at once is refused, and lost.
+    /// Hands all queued datagrams to the kernel, 256 per system call, and empties the queue. Never
+    /// waits: what the kernel does not take at once is refused, and lost.
     pub fn flush(&mut self) -> io::Result<SendReport> {
         let (outbox, sources) = (&self.outbox, &self.sources);
         let result = send_all(self.socket.as_fd(), outbox.len(), |index| {

@@ -14,7 +14,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
-use vector::{Message, ReceiveVector, is_broken, send_all, wait_readable};
+use vector::{Message, ReceiveVector, send_all, wait_readable};
 
 /// A port over `recvmmsg` and `sendmmsg`.
 pub struct MmsgPort {
@@ -40,47 +40,24 @@ impl MmsgPort {
 
     /// Takes what the kernel holds, up to the limit, in batches.
     fn drain(&mut self, report: &mut ReceiveReport, handler: ReceiveHandler<'_>) -> io::Result<()> {
-        let mut taken = 0;
-        loop {
-            if taken >= self.limit {
-                report.more = true;
-                return Ok(());
-            }
-            report.system_calls += 1;
-            let count = match self.inbox.fill(self.socket.as_fd()) {
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if is_broken(&error) => return Err(error),
-                // An interruption, or an error that a peer's host reported: the call consumed it.
-                Err(_) => {
-                    taken += 1;
-                    continue;
+        let (socket, drops) = (self.socket.as_fd(), &mut self.drops);
+        self.inbox.drain(socket, self.limit, report, |inbox, count, report| {
+            let mut batch: [Datagram<'_>; BATCH] = std::array::from_fn(|_| Datagram::vacant());
+            let mut filled = 0;
+            for received in inbox.received(count) {
+                if let Some(running) = received.control.drops {
+                    report.kernel_drops += drops.observe(running);
                 }
-            };
-            taken += count as u64;
-            self.hand_over(count, report, handler);
-            if count < BATCH {
-                return Ok(());
+                let Some(from) = received.from else { continue };
+                if report.accepts(received.payload.len(), received.truncated) {
+                    batch[filled] = Datagram { payload: received.payload, from };
+                    filled += 1;
+                }
             }
-        }
-    }
-
-    fn hand_over(&mut self, count: usize, report: &mut ReceiveReport, handler: ReceiveHandler<'_>) {
-        let mut batch: [Datagram<'_>; BATCH] = std::array::from_fn(|_| Datagram::vacant());
-        let mut filled = 0;
-        for received in self.inbox.received(count) {
-            if let Some(running) = received.control.drops {
-                report.kernel_drops += self.drops.observe(running);
+            if filled > 0 {
+                handler(&mut batch[..filled]);
             }
-            let Some(from) = received.from else { continue };
-            if report.accepts(received.payload.len(), received.truncated) {
-                batch[filled] = Datagram { payload: received.payload, from };
-                filled += 1;
-            }
-        }
-        if filled > 0 {
-            handler(&mut batch[..filled]);
-        }
+        })
     }
 }
 

@@ -1,10 +1,10 @@
-//! The two system calls that move many datagrams at once, with safe faces: `recvmmsg` into owned buffers,
-//! `sendmmsg` from borrowed ones. Used by [`MmsgPort`](super::MmsgPort) and by `sourced`.
+//! The two system calls that move many datagrams at once, with safe faces: `recvmmsg` into owned
+//! buffers, `sendmmsg` from borrowed ones. Used by [`MmsgPort`](super::MmsgPort) and by `sourced`.
 #![allow(unsafe_code)]
 
 use crate::limits::DATAGRAM_MAX;
 use crate::net::address::{RawAddress, decode};
-use crate::net::receive::{BATCH, CONTROL_DROPS, CONTROL_PKTINFO, Control};
+use crate::net::receive::{BATCH, CONTROL_DROPS, CONTROL_PKTINFO, Control, ReceiveReport};
 use crate::net::send::{SendReport, Slot};
 use std::io;
 use std::mem::MaybeUninit;
@@ -59,8 +59,8 @@ impl ReceiveVector {
         }
     }
 
-    /// Takes up to 64 datagrams from `socket` without waiting; returns how many. Fails with `WouldBlock`
-    /// if there are none.
+    /// Takes up to 64 datagrams from `socket` without waiting; returns how many. Fails with
+    /// `WouldBlock` if there are none.
     pub(in crate::net) fn fill(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; BATCH];
         let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; BATCH];
@@ -73,11 +73,12 @@ impl ReceiveVector {
             });
             header.write(mmsghdr(envelope.from.bytes_mut(), part, &mut envelope.control.0));
         }
-        // SAFETY: recvmmsg(2) reads `vlen` headers and writes through each: up to `msg_namelen` bytes of
-        // address, `iov_len` bytes of payload, `msg_controllen` bytes of control data, and back into the
-        // header. All 64 headers are initialized above and point into arrays of exactly these sizes, which
-        // are exclusively borrowed by `self` or live on this stack frame until after the call. A null
-        // timeout is allowed; MSG_DONTWAIT makes the call return at once.
+        // SAFETY: recvmmsg(2) reads `vlen` headers and writes through each: up to `msg_namelen`
+        // bytes of address, `iov_len` bytes of payload, `msg_controllen` bytes of control data, and
+        // back into the header. All 64 headers are initialized above and point into arrays of
+        // exactly these sizes, which are exclusively borrowed by `self` or live on this stack frame
+        // until after the call. A null timeout is allowed; MSG_DONTWAIT makes the call return at
+        // once.
         let taken = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
@@ -92,13 +93,46 @@ impl ReceiveVector {
         }
         let taken = (taken as usize).min(BATCH);
         for (header, envelope) in headers[..taken].iter().zip(&mut self.envelopes) {
-            // SAFETY: every header was initialized above, and the kernel wrote plain integers into it.
+            // SAFETY: every header was initialized above, and the kernel wrote plain integers into
+            // it.
             let header = unsafe { header.assume_init_ref() };
             envelope.payload_len = (header.msg_len as usize).min(DATAGRAM_MAX);
             envelope.control_len = header.msg_hdr.msg_controllen.min(CONTROL_ROOM);
             envelope.truncated = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
         }
         Ok(taken)
+    }
+
+    /// Takes what `socket` holds, up to `limit` datagrams and one batch more, and calls `deliver`
+    /// with the number of datagrams in each batch. Stops at the first batch that is not full.
+    pub(in crate::net) fn drain(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        limit: u64,
+        report: &mut ReceiveReport,
+        mut deliver: impl FnMut(&mut Self, usize, &mut ReceiveReport),
+    ) -> io::Result<()> {
+        let mut taken = 0;
+        while taken < limit {
+            report.system_calls += 1;
+            let count = match self.fill(socket) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if is_broken(&error) => return Err(error),
+                // An interruption, or an error that a peer's host reported: the call consumed it.
+                Err(_) => {
+                    taken += 1;
+                    continue;
+                }
+            };
+            taken += count as u64;
+            deliver(self, count, report);
+            if count < BATCH {
+                return Ok(());
+            }
+        }
+        report.more = true;
+        Ok(())
     }
 
     /// The first `count` datagrams, as left by the last [`fill`](Self::fill).
@@ -115,8 +149,8 @@ impl ReceiveVector {
 
 /// A message header over the given parts.
 fn mmsghdr(name: &mut [u8], part: &mut libc::iovec, control: &mut [u8]) -> libc::mmsghdr {
-    // SAFETY: `mmsghdr` is a C structure of integers and raw pointers (and padding on some targets), for
-    // all of which zero bytes are a valid value.
+    // SAFETY: `mmsghdr` is a C structure of integers and raw pointers (and padding on some
+    // targets), for all of which zero bytes are a valid value.
     let mut header: libc::mmsghdr = unsafe { MaybeUninit::zeroed().assume_init() };
     header.msg_hdr.msg_name = name.as_mut_ptr().cast();
     header.msg_hdr.msg_namelen = name.len() as libc::socklen_t;
@@ -139,12 +173,12 @@ pub(in crate::net) struct Message<'a> {
 /// Datagrams handed over by one system call.
 const SEND_BATCH: usize = 256;
 
-/// After this many refusals in a row for want of buffer space the rest of the batch is given up: each
-/// further attempt would be a system call of its own, on the thread that has a tick to finish.
+/// After this many refusals in a row for want of buffer space the rest of the batch is given up:
+/// each further attempt would be a system call of its own, on the thread that has a tick to finish.
 const REFUSALS_IN_A_ROW: u32 = 8;
 
-/// Sends `count` datagrams, the `n`-th being `message(n)`. A datagram that the kernel refuses is counted
-/// and skipped; only a socket that cannot be used at all is an error.
+/// Sends `count` datagrams, the `n`-th being `message(n)`. A datagram that the kernel refuses is
+/// counted and skipped; only a socket that cannot be used at all is an error.
 pub(in crate::net) fn send_all<'a>(
     socket: BorrowedFd<'_>,
     count: usize,
@@ -201,10 +235,10 @@ fn send_batch<'a>(
         header.msg_hdr.msg_control = control.as_ptr().cast_mut().cast();
         header.msg_hdr.msg_controllen = control.len() as _;
     }
-    // SAFETY: sendmmsg(2) reads `vlen` headers and what they point to, and writes only `msg_len` of each
-    // header. The first `count` headers are initialized above; their parts live on this stack frame, and
-    // payloads, addresses and control data are borrowed for 'a, which outlives the call. Without
-    // MSG_ZEROCOPY the kernel has copied everything when the call returns.
+    // SAFETY: sendmmsg(2) reads `vlen` headers and what they point to, and writes only `msg_len` of
+    // each header. The first `count` headers are initialized above; their parts live on this stack
+    // frame, and payloads, addresses and control data are borrowed for 'a, which outlives the call.
+    // Without MSG_ZEROCOPY the kernel has copied everything when the call returns.
     let sent = unsafe {
         libc::sendmmsg(
             socket.as_raw_fd(),
@@ -223,8 +257,8 @@ pub(in crate::net) fn wait_readable(socket: BorrowedFd<'_>, timeout: Duration) -
         tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
         tv_nsec: timeout.subsec_nanos().into(),
     };
-    // SAFETY: ppoll(2) reads and writes one `pollfd`, reads the timespec, and accepts a null signal mask;
-    // both structures live on this stack frame.
+    // SAFETY: ppoll(2) reads and writes one `pollfd`, reads the timespec, and accepts a null signal
+    // mask; both structures live on this stack frame.
     let ready = unsafe { libc::ppoll(&mut poll, 1, &timeout, std::ptr::null()) };
     if ready >= 0 {
         return Ok(());
@@ -233,8 +267,8 @@ pub(in crate::net) fn wait_readable(socket: BorrowedFd<'_>, timeout: Duration) -
     if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) }
 }
 
-/// Whether an error means that the socket itself is of no use, as against one datagram that failed or an
-/// ICMP message that some peer's host sent back.
+/// Whether an error means that the socket itself is of no use, as against one datagram that failed
+/// or an ICMP message that some peer's host sent back.
 pub(in crate::net) fn is_broken(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),

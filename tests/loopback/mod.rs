@@ -13,7 +13,7 @@ pub(crate) const SMALL: PortConfig =
 
 /// The backends under test. io_uring may only be left out on purpose.
 pub(crate) fn backends() -> Vec<Backend> {
-    match choose_backend(IoChoice::Uring) {
+    match choose_backend(IoChoice::Uring, &SMALL) {
         Ok(_) => vec![Backend::Uring, Backend::Mmsg],
         Err(_) if std::env::var_os("TIDELOCK_TEST_NO_URING").is_some() => vec![Backend::Mmsg],
         Err(error) => panic!(
@@ -45,8 +45,8 @@ pub(crate) fn peer(ip: &str) -> UdpSocket {
     socket
 }
 
-/// Receives until `want` datagrams came, none came for 150 ms, or two seconds passed; the sum of all reports
-/// beside them.
+/// Receives until `want` datagrams came, none came for 150 ms, or two seconds passed; the sum of
+/// all reports beside them.
 pub(crate) fn collect(
     port: &mut dyn Port,
     want: usize,
