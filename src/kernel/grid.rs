@@ -1,9 +1,9 @@
 //! The spatial index: entities sorted by kind and cell with a counting sort, rebuilt every tick.
 //!
-//! Each kind has a grid of its own whose cells follow its radius. The sorted copies of positions, ids and
-//! rows stand row of cells after row of cells, so the entities of neighbouring cells in one row of cells
-//! are one contiguous span: a query reads a few spans and nothing else. `world::index` owns one grid per
-//! world and asks it; the grid knows nothing of lifecycles.
+//! Each kind has a grid of its own whose cells follow its radius. The sorted copies of positions,
+//! ids and rows stand row of cells after row of cells, so the entities of neighbouring cells in one
+//! row of cells are one contiguous span: a query reads a few spans and nothing else. `world::index`
+//! owns one grid per world and asks it; the grid knows nothing of lifecycles.
 
 use super::lanes::{LANES, padded};
 use super::nearest::{HeldSet, Nearest, Probe, Span};
@@ -103,8 +103,8 @@ impl Grid {
             + size_of_val(&*self.rows)
     }
 
-    /// Sorts the rows `0..ids.len()` for which `kind_of` gives a kind. All slices have one length, at
-    /// most the capacity; positions lie in the map.
+    /// Sorts the rows `0..ids.len()` for which `kind_of` gives a kind. All slices have one length,
+    /// at most the capacity; positions lie in the map.
     pub fn rebuild(
         &mut self,
         ids: &[EntityId],
@@ -133,8 +133,8 @@ impl Grid {
             }
             cells as usize
         };
-        // Counts stand two places further than their cell: after the sums, place c + 1 is the start of
-        // cell c, and after the scatter it is its end, which is the start of cell c + 1.
+        // Counts stand two places further than their cell: after the sums, place c + 1 is the start
+        // of cell c, and after the scatter it is its end, which is the start of cell c + 1.
         let starts = &mut self.starts[..cells + 2];
         starts.fill(0);
         for (row, cell) in cell_of.iter_mut().enumerate().filter(|(_, cell)| **cell != NOWHERE) {
@@ -161,8 +161,8 @@ impl Grid {
         }
     }
 
-    /// Hands the entities of `kind` that `probe` may see to `out`, nearest rows of cells first, so that a
-    /// crowd lowers the limit of `out` early and ends the search.
+    /// Hands the entities of `kind` that `probe` may see to `out`, nearest rows of cells first, so
+    /// that a crowd lowers the limit of `out` early and ends the search.
     pub fn gather(&self, kind: Kind, probe: &Probe, held: &HeldSet, out: &mut Nearest) {
         let base = self.bases[kind as usize];
         if base == NOWHERE {

@@ -1,17 +1,20 @@
 //! Arithmetic over columns: eight 32-bit lanes at a time, no scalar tail.
 //!
-//! Every kernel comes three times: a scalar **definition** (one entity, plain code, what is meant), the
-//! **product** (`wide`, what runs), and a test that holds the two equal to the bit, lane for lane. Results
-//! must replay on every build, so there is no fused multiply-add, no approximate reciprocal and no
-//! reordering: only additions, multiplications, exact divisions, exact roots and comparisons.
+//! Every kernel comes three times: a scalar **definition** (one entity, plain code, what is meant),
+//! the **product** (`wide`, what runs), and a test that holds the two equal to the bit, lane for
+//! lane. Results must replay on every build, so there is no fused multiply-add, no approximate
+//! reciprocal and no reordering: only additions, multiplications, exact divisions, exact roots and
+//! comparisons.
 //!
-//! A kernel owns no state, knows no entity lifecycle and allocates only in constructors. `world` calls
-//! the kernels; the client may call the movement definition to predict.
+//! A kernel owns no state, knows no entity lifecycle and allocates only in constructors. `world`
+//! calls the kernels; the client may call the movement definition to predict.
 
 pub mod grid;
 pub mod lanes;
 pub mod movement;
 pub mod nearest;
+#[cfg(test)]
+mod oracle;
 pub mod quantization;
 
 /// Largest magnitude of a velocity component in cm/s: what 16 bits carry with a sign.

@@ -1,12 +1,13 @@
 //! The K nearest of a stream of candidates: distance filter, hysteresis and selection.
 //!
-//! Candidates arrive as spans of the grid's sorted columns. Those in reach are appended, eight lanes at a
-//! time and without a branch per candidate, to a buffer of 2 K; when it is full a selection keeps the best
-//! K and their worst key becomes the limit that later candidates must beat. So a crowd of any size costs
-//! one pass over its positions and, in random order, a handful of selections.
+//! Candidates arrive as spans of the grid's sorted columns. Those in reach are appended, eight
+//! lanes at a time and without a branch per candidate, to a buffer of 2 K; when it is full a
+//! selection keeps the best K and their worst key becomes the limit that later candidates must
+//! beat. So a crowd of any size costs one pass over its positions and, in random order, a handful
+//! of selections.
 //!
-//! The result is exact: the K smallest by (d², id), where d² is rounded as
-//! [`distance_squared`] rounds it. It is a set: the order of the rows in it is not defined.
+//! The result is exact: the K smallest by (d², id), where d² is rounded as [`distance_squared`]
+//! rounds it. It is a set: the order of the rows in it is not defined.
 
 use super::lanes::LANES;
 use crate::limits::VISIBLE_MAX;
@@ -17,15 +18,16 @@ const BUFFER: usize = 2 * VISIBLE_MAX;
 /// Candidates between enter and leave distance that can wait for a look at the held set.
 const RING: usize = 128;
 
-/// Squared distance between two positions: the definition of what the kernels compare. Written out, since
-/// the order of the additions decides the last bit.
+/// Squared distance between two positions: the definition of what the kernels compare. Written out,
+/// since the order of the additions decides the last bit.
 pub fn distance_squared(a: [f32; 3], b: [f32; 3]) -> f32 {
     let [dx, dy, dz] = [a[0] - b[0], a[1] - b[1], a[2] - b[2]];
     dx * dx + dy * dy + dz * dz
 }
 
-/// The rows that a viewer saw before: an entity in it is visible up to the leave distance. One byte per
-/// row, so that one set can serve all viewers in turn: hold the rows of a viewer, query, release them.
+/// The rows that a viewer saw before: an entity in it is visible up to the leave distance. One byte
+/// per row, so that one set can serve all viewers in turn: hold the rows of a viewer, query,
+/// release them.
 #[derive(Clone, Debug)]
 pub struct HeldSet {
     marks: Box<[u8]>,
@@ -72,8 +74,8 @@ impl HeldSet {
     }
 }
 
-/// Entities between two positions of the grid's sorted columns. Every column reaches at least to the next
-/// whole block beyond `len`.
+/// Entities between two positions of the grid's sorted columns. Every column reaches at least to
+/// the next whole block beyond `len`.
 #[derive(Clone, Copy, Debug)]
 pub struct Span<'a> {
     /// Positions along x, y, z.
@@ -99,7 +101,8 @@ pub struct Probe {
     pub row_offset: u32,
 }
 
-/// Up to [`VISIBLE_MAX`] rows: the nearest that a query found. Reused from query to query; about 7 KB.
+/// Up to [`VISIBLE_MAX`] rows: the nearest that a query found. Reused from query to query; about 7
+/// KB.
 #[derive(Clone, Debug)]
 pub struct Nearest {
     found: Candidates<{ BUFFER + LANES }>,
@@ -128,8 +131,8 @@ impl Nearest {
         }
     }
 
-    /// Forgets everything; call it before the first query of a viewer. Queries of several indexes without
-    /// a clear between them give the nearest of them all.
+    /// Forgets everything; call it before the first query of a viewer. Queries of several indexes
+    /// without a clear between them give the nearest of them all.
     pub fn clear(&mut self) {
         self.found.len = 0;
         self.ring.len = 0;
@@ -245,8 +248,8 @@ impl Nearest {
     }
 }
 
-/// Candidates in three parallel columns, with a spare block behind so that an append may write eight
-/// lanes wherever it starts.
+/// Candidates in three parallel columns, with a spare block behind so that an append may write
+/// eight lanes wherever it starts.
 #[derive(Clone, Debug)]
 struct Candidates<const N: usize> {
     squared: [u32; N],

@@ -1,7 +1,8 @@
-//! Positions and velocities become integers: the row that is replicated, hashed and kept in the history.
+//! Positions and velocities become integers: the row that is replicated, hashed and kept in the
+//! history.
 //!
-//! It never writes a value outside the map, whatever it is given. `world` calls [`quantize`] in the phase
-//! quantize.
+//! It never writes a value outside the map, whatever it is given. `world` calls [`quantize`] in the
+//! phase quantize.
 
 use super::SPEED_LIMIT;
 use super::lanes::{LANES, clamp, clamp_one, settle, settle_one};
@@ -53,8 +54,8 @@ pub const fn vitals_word(health: u8, mana: u8) -> u32 {
     health as u32 | (mana as u32) << 8
 }
 
-/// The definition. Positions are rounded to the nearest step, ties to even, and end at the last step of
-/// the map.
+/// The definition. Positions are rounded to the nearest step, ties to even, and end at the last
+/// step of the map.
 pub fn quantize_one(sample: Sample) -> QuantizedState {
     let steps = |value: f32, last| clamp_one(value / STEP, 0.0, last).round_ties_even() as u32;
     let speed = |value: f32| settle_one(value, SPEED_LIMIT).round_ties_even() as i16;
@@ -103,9 +104,9 @@ pub struct Samples<'a> {
     pub effects: &'a [u32x8],
 }
 
-/// The product: [`quantize_one`] on every lane of the first `blocks` blocks. One block of `rows` is one
-/// [`QuantizedState`]; `changed` of a row becomes `tick` if the row differs from what it was. A zeroed
-/// lane gives a zeroed row.
+/// The product: [`quantize_one`] on every lane of the first `blocks` blocks. One block of `rows` is
+/// one [`QuantizedState`]; `changed` of a row becomes `tick` if the row differs from what it was. A
+/// zeroed lane gives a zeroed row.
 ///
 /// # Panics
 /// If a column is shorter than `blocks` (rows and changed: eight times that).
@@ -170,4 +171,150 @@ fn speeds(value: f32x8) -> u32x8 {
 fn integer(value: f32x8) -> u32x8 {
     let rounded: i32x8 = value.fast_round_int();
     bytemuck::cast(rounded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lanes::samples::{LENGTHS, Seeded};
+    use super::super::lanes::{Floats, Words, blocks, padded};
+    use super::super::{EDGE_XY, EDGE_Z};
+    use super::*;
+
+    struct Columns {
+        floats: [Floats; 7],
+        words: [Words; 4],
+        rows: Words,
+        changed: Words,
+    }
+
+    impl Columns {
+        fn new(samples: &[Sample]) -> Self {
+            let length = samples.len();
+            let mut columns = Self {
+                floats: std::array::from_fn(|_| Floats::zeroed(length)),
+                words: std::array::from_fn(|_| Words::zeroed(length)),
+                rows: Words::zeroed(padded(length) * LANES),
+                changed: Words::zeroed(length),
+            };
+            samples.iter().enumerate().for_each(|(row, sample)| columns.put(row, *sample));
+            columns
+        }
+
+        fn put(&mut self, row: usize, sample: Sample) {
+            let floats = sample.position.into_iter().chain(sample.velocity).chain([sample.gravity]);
+            for (column, value) in self.floats.iter_mut().zip(floats) {
+                column.lanes_mut()[row] = value;
+            }
+            let words = [sample.heading, sample.posture, sample.vitals, sample.effects];
+            for (column, value) in self.words.iter_mut().zip(words) {
+                column.lanes_mut()[row] = value;
+            }
+        }
+
+        fn quantize(&mut self, length: usize, tick: u32) {
+            let [x, y, z, vx, vy, vz, gravity] = self.floats.each_ref().map(|c| c.blocks());
+            let [heading, posture, vitals, effects] = self.words.each_ref().map(|c| c.blocks());
+            let position = [x, y, z];
+            let velocity = [vx, vy, vz];
+            let samples =
+                Samples { position, velocity, gravity, heading, posture, vitals, effects };
+            let rows = self.rows.blocks_mut();
+            quantize(samples, rows, self.changed.lanes_mut(), blocks(length), tick);
+        }
+
+        fn row(&self, row: usize) -> QuantizedState {
+            bytemuck::cast_slice(self.rows.blocks())[row]
+        }
+    }
+
+    fn sample(random: &mut Seeded) -> Sample {
+        let word = random.next();
+        Sample {
+            position: [EDGE_XY, EDGE_XY, EDGE_Z].map(|edge| random.nasty(-10.0, edge + 10.0)),
+            velocity: std::array::from_fn(|_| random.nasty(-900.0, 900.0)),
+            gravity: random.nasty(-1.0, 980.0),
+            heading: heading_word(word as u16),
+            posture: posture_word((word >> 16) as u8, (word >> 24) as u8),
+            vitals: vitals_word((word >> 32) as u8, (word >> 40) as u8),
+            effects: random.next() as u32,
+        }
+    }
+
+    #[test]
+    fn every_row_equals_the_definition_and_lies_in_the_map() {
+        for seed in 0..200 {
+            let mut random = Seeded(seed);
+            for length in LENGTHS {
+                let samples: Vec<_> = (0..length).map(|_| sample(&mut random)).collect();
+                let mut columns = Columns::new(&samples);
+                columns.quantize(length, 9);
+                for (row, &sample) in samples.iter().enumerate() {
+                    let state = quantize_one(sample);
+                    assert_eq!(columns.row(row), state, "seed {seed}, row {row}: {sample:?}");
+                    assert!(state.x < STEPS_XY && state.y < STEPS_XY);
+                    assert!(u32::from(state.z) < STEPS_Z);
+                    assert!(state.velocity.iter().all(|speed| *speed != i16::MIN));
+                    assert_eq!((state.reserved, state.reserved_tail), (0, 0));
+                }
+                for row in length..padded(length) {
+                    assert_eq!(columns.row(row), bytemuck::Zeroable::zeroed(), "seed {seed}");
+                    assert_eq!(columns.changed.lanes()[row], 0, "padding changed, seed {seed}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_rows_that_differ_are_marked_with_the_tick() {
+        for seed in 0..100 {
+            let mut random = Seeded(seed);
+            let length = 1 + random.below(33) as usize;
+            let mut samples: Vec<_> = (0..length).map(|_| sample(&mut random)).collect();
+            let mut columns = Columns::new(&samples);
+            columns.quantize(length, 1);
+            let mut expected = columns.changed.lanes()[..length].to_vec();
+            for tick in 2..20 {
+                for row in 0..length {
+                    let before = quantize_one(samples[row]);
+                    match random.below(3) {
+                        0 => samples[row] = sample(&mut random),
+                        1 => samples[row].effects ^= 1 << random.below(32),
+                        _ => (),
+                    }
+                    columns.put(row, samples[row]);
+                    if quantize_one(samples[row]) != before {
+                        expected[row] = tick;
+                    }
+                }
+                columns.quantize(length, tick);
+                assert_eq!(columns.changed.lanes()[..length], expected, "seed {seed}, tick {tick}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_step_survives_the_way_to_centimetres_and_back() {
+        for step in (0..STEPS_XY).step_by(7).chain([STEPS_XY - 1]) {
+            let place = step as f32 * STEP;
+            for (delta, expected) in [(0.0, step), (0.7, step), (-0.7, step)] {
+                let position = [place + delta, (place + delta).max(0.0), 0.0];
+                let state = quantize_one(Sample { position, ..Sample::default() });
+                assert_eq!((state.x, state.y), (expected, expected), "step {step} {delta:+}");
+            }
+        }
+    }
+
+    #[test]
+    fn derived_flags_follow_from_the_movement_alone() {
+        let all = posture_word(0, u8::MAX);
+        let still = Sample { posture: all, gravity: 980.0, ..Sample::default() };
+        assert_eq!(quantize_one(still).flags, !DERIVED_FLAGS);
+        let slow = Sample { velocity: [0.4, -0.4, 0.4], ..still };
+        assert_eq!(quantize_one(slow).flags, !DERIVED_FLAGS, "below one cm/s nothing moves");
+        let moving = Sample { velocity: [0.0, -0.6, 0.0], ..still };
+        assert_eq!(quantize_one(moving).flags, !flags::IS_FALLING);
+        let high = Sample { position: [0.0, 0.0, 100.0], ..still };
+        assert_eq!(quantize_one(high).flags, !flags::IS_MOVING);
+        assert_eq!(quantize_one(Sample { gravity: 0.0, ..high }).flags, !DERIVED_FLAGS);
+    }
 }

@@ -1,7 +1,7 @@
 //! Phase apply: the newest input of each player becomes its intent.
 //!
-//! Inputs arrive between ticks in any order and number; only the newest by sequence counts, and nothing
-//! happens to the world before [`World::apply`]. The shard calls both.
+//! Inputs arrive between ticks in any order and number; only the newest by sequence counts, and
+//! nothing happens to the world before [`World::apply`]. The shard calls both.
 
 use super::{Row, World};
 use crate::kernel::movement::{JUMP_SPEED, SPRINT_SPEED, WALK_SPEED};
@@ -53,10 +53,10 @@ impl Intake {
 }
 
 impl World {
-    /// Offers an input to a row; the next [`Self::apply`] takes the newest. Tells whether it was newer
-    /// than all before it: `sequence` minus the newest, wrapping, is in 1..2^31. The first sequence of an
-    /// entity is compared with 0. Older and repeated ones change nothing, nor does a row in which nothing
-    /// lives.
+    /// Offers an input to a row; the next [`Self::apply`] takes the newest. Tells whether it was
+    /// newer than all before it: `sequence` minus the newest, wrapping, is in 1..2^31. The first
+    /// sequence of an entity is compared with 0. Older and repeated ones change nothing, nor does a
+    /// row in which nothing lives.
     pub fn set_input(&mut self, row: Row, sequence: u32, input: Input) -> bool {
         if self.roster.id_of(row).is_none() {
             return false;
@@ -71,8 +71,8 @@ impl World {
         true
     }
 
-    /// Phase apply. A player without a new input for [`STALE_INPUT_MS`] stops; other kinds keep their
-    /// intent.
+    /// Phase apply. A player without a new input for [`STALE_INPUT_MS`] stops; other kinds keep
+    /// their intent.
     pub fn apply(&mut self) {
         let rows = self.roster.end();
         let store = &mut self.store;
@@ -103,5 +103,137 @@ impl World {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Spawn, WorldConfig};
+    use super::*;
+    use crate::units::{EntityId, TickRate};
+
+    const FORWARD: Input = Input { move_x: 127, move_y: 0, yaw: 7, buttons: 0 };
+
+    fn world_with(kind: Kind, rate: TickRate) -> (World, Row) {
+        let mut world = World::new(WorldConfig::new(9, rate));
+        let id = EntityId::from_parts(3, 1);
+        let spawn = Spawn { id, kind, position: [4e5, 4e5, 0.0], yaw: 0, faction: 0 };
+        let row = world.spawn(spawn).expect("an empty world has room");
+        (world, row)
+    }
+
+    fn step(world: &mut World) {
+        world.apply();
+        world.advance();
+    }
+
+    fn speed_x(world: &World) -> f32 {
+        world.columns().velocity[0][0]
+    }
+
+    #[test]
+    fn the_newest_input_wins_in_whatever_order_they_arrive() {
+        let (mut world, row) = world_with(Kind::Player, TickRate::DEFAULT);
+        let with_yaw = |yaw| Input { yaw, ..FORWARD };
+        assert!(world.set_input(row, 5, with_yaw(5)));
+        assert!(!world.set_input(row, 4, with_yaw(4)), "older");
+        assert!(!world.set_input(row, 5, with_yaw(50)), "repeated");
+        assert!(world.set_input(row, 7, with_yaw(7)));
+        assert!(!world.set_input(row, 6, with_yaw(6)), "older than the pending one");
+        assert_eq!(world.columns().last_input[0], 0, "nothing happens before apply");
+        step(&mut world);
+        world.quantize(1);
+        assert_eq!((world.columns().last_input[0], world.columns().quantized[0].yaw), (7, 7));
+        assert!(!world.set_input(row, 7, with_yaw(70)), "applied already");
+        step(&mut world);
+        world.quantize(2);
+        assert_eq!((world.columns().last_input[0], world.columns().quantized[0].yaw), (7, 7));
+    }
+
+    #[test]
+    fn sequences_wrap_and_never_jump_back() {
+        let (mut world, row) = world_with(Kind::Player, TickRate::DEFAULT);
+        assert!(!world.set_input(row, 0, FORWARD), "0 means none");
+        assert!(!world.set_input(row, 1 << 31, FORWARD), "half a turn away is not newer");
+        assert!(world.set_input(row, (1 << 31) - 1, FORWARD));
+        assert!(world.set_input(row, u32::MAX - 1, FORWARD));
+        assert!(!world.set_input(row, (1 << 31) - 2, FORWARD));
+        assert!(world.set_input(row, u32::MAX, FORWARD));
+        assert!(world.set_input(row, 3, FORWARD), "wrapped");
+        for old in [u32::MAX, 2, 3, 3 + (1 << 31), u32::MAX - 100_000] {
+            assert!(!world.set_input(row, old, FORWARD), "{old} after 3");
+        }
+    }
+
+    #[test]
+    fn a_player_without_input_for_half_a_second_stops() {
+        for hz in [30, 60, 120] {
+            let rate = TickRate::from_hz(hz).expect("a documented rate");
+            let (mut world, row) = world_with(Kind::Player, rate);
+            world.set_input(row, 1, FORWARD);
+            let mut ticks = 0;
+            step(&mut world);
+            while speed_x(&world) > 0.0 {
+                ticks += 1;
+                assert!(!world.set_input(row, 1, FORWARD), "a repetition keeps nobody walking");
+                step(&mut world);
+            }
+            assert_eq!(ticks, u32::from(hz) / 2, "ticks in motion at {hz} Hz");
+            let place = world.columns().position[0][0];
+            (0..100).for_each(|_| step(&mut world));
+            assert_eq!(world.columns().position[0][0], place);
+            assert!(world.set_input(row, 2, FORWARD));
+            step(&mut world);
+            assert_eq!(speed_x(&world), WALK_SPEED, "and walks on with the next input");
+        }
+    }
+
+    #[test]
+    fn input_every_499_ms_keeps_a_player_walking() {
+        let (mut world, row) = world_with(Kind::Player, TickRate::DEFAULT);
+        for sequence in 1..10 {
+            world.set_input(row, sequence, FORWARD);
+            for tick in 0..30 {
+                step(&mut world);
+                assert_eq!(speed_x(&world), WALK_SPEED, "input {sequence}, {tick} ticks old");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_player_keeps_its_intent() {
+        let (mut world, row) = world_with(Kind::Npc, TickRate::DEFAULT);
+        world.set_input(row, 1, FORWARD);
+        (0..1000).for_each(|_| step(&mut world));
+        assert_eq!(speed_x(&world), WALK_SPEED);
+    }
+
+    #[test]
+    fn the_extremes_of_an_axis_are_equal_and_opposite() {
+        let (mut world, row) = world_with(Kind::Player, TickRate::DEFAULT);
+        let mut speeds = Vec::new();
+        for (sequence, move_x) in (1..).zip([i8::MIN, -127, 127, i8::MAX]) {
+            let buttons = buttons::SPRINT | 0xFF00;
+            world.set_input(row, sequence, Input { move_x, buttons, ..Input::default() });
+            step(&mut world);
+            speeds.push(speed_x(&world));
+        }
+        assert_eq!(speeds, [-SPRINT_SPEED, -SPRINT_SPEED, SPRINT_SPEED, SPRINT_SPEED]);
+    }
+
+    #[test]
+    fn a_row_without_a_life_takes_no_input() {
+        let (mut world, row) = world_with(Kind::Player, TickRate::DEFAULT);
+        assert!(!world.set_input(row + 1, 1, FORWARD));
+        assert!(!world.set_input(Row::MAX, 1, FORWARD));
+        world.set_input(row, 9, FORWARD);
+        world.despawn(row);
+        assert!(!world.set_input(row, 10, FORWARD));
+        let id = EntityId::from_parts(3, 2);
+        let spawn = Spawn { id, kind: Kind::Player, position: [0.0; 3], yaw: 0, faction: 0 };
+        assert_eq!(world.spawn(spawn), Ok(row));
+        step(&mut world);
+        assert_eq!(speed_x(&world), 0.0, "input of the dead does not move the living");
+        assert!(world.set_input(row, 1, FORWARD), "and sequences start anew");
     }
 }

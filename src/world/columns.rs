@@ -7,8 +7,8 @@ use crate::kernel::quantization::{self, Sample};
 use crate::state::{Kind, QuantizedState};
 use crate::units::{EntityId, Tick};
 
-/// Everything a world knows about its entities, by row. A row where nothing lives is all zeros, on which
-/// every kernel is inert.
+/// Everything a world knows about its entities, by row. A row where nothing lives is all zeros, on
+/// which every kernel is inert.
 #[derive(Clone, Debug)]
 pub(super) struct Store {
     pub(super) kind: Box<[Kind]>,
@@ -20,8 +20,8 @@ pub(super) struct Store {
     pub(super) speed: Floats,
     pub(super) jump: Floats,
     pub(super) gravity: Floats,
-    /// Yaw, animation and flags, vitals, effects: the words of the quantized row that movement does not
-    /// compute, ready to be merged.
+    /// Yaw, animation and flags, vitals, effects: the words of the quantized row that movement does
+    /// not compute, ready to be merged.
     pub(super) heading: Words,
     pub(super) posture: Words,
     pub(super) vitals: Words,

@@ -1,13 +1,14 @@
 //! The fingerprint of a world: equal for equal worlds, whatever rows their entities happen to have.
 //!
-//! Replays, shards and builds are compared by it. It covers everything that decides the future: the full
-//! precision state, the intent, the age of the input, and the quantized row.
+//! Replays, shards and builds are compared by it. It covers everything that decides the future: the
+//! full precision state, the intent, the age of the input, and the quantized row.
 
 use super::World;
 
 impl World {
-    /// Hash of all entities and of the tick. Each entity is hashed by itself, and the sum is taken, so the
-    /// order of rows does not matter. Inputs that wait for the next apply are not part of it.
+    /// Hash of all entities and of the tick. Each entity is hashed by itself, and the sum is taken,
+    /// so the order of rows does not matter. Inputs that wait for the next apply are not part of
+    /// it.
     pub fn hash(&self) -> u64 {
         let store = &self.store;
         let mut sum = mix(0, u64::from(self.tick));

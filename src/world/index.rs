@@ -1,8 +1,9 @@
 //! Phase index: who stands where, sorted, so that select can ask who is near.
 //!
-//! An [`Index`] is a copy: it shows the world as it was when the phase ended and refers to rows of that
-//! moment. It covers the rows of one world; a viewer that sees several worlds asks their indexes one after
-//! the other with one [`Nearest`]. The grid and the selection are `kernel::grid` and `kernel::nearest`.
+//! An [`Index`] is a copy: it shows the world as it was when the phase ended and refers to rows of
+//! that moment. It covers the rows of one world; a viewer that sees several worlds asks their
+//! indexes one after the other with one [`Nearest`]. The grid and the selection are `kernel::grid`
+//! and `kernel::nearest`.
 
 use super::World;
 use crate::kernel::grid::Grid;
@@ -19,8 +20,8 @@ pub struct Index {
 }
 
 impl Index {
-    /// An empty index of `capacity` rows. `radius` by kind in centimetres; what is held stays visible up
-    /// to `leave_factor` times that.
+    /// An empty index of `capacity` rows. `radius` by kind in centimetres; what is held stays
+    /// visible up to `leave_factor` times that.
     pub fn new(capacity: usize, radius: [f32; Kind::COUNT], leave_factor: f32) -> Self {
         let leave_factor = leave_factor.max(1.0);
         Self {
@@ -45,12 +46,13 @@ impl Index {
         self.grid.memory_bytes()
     }
 
-    /// Adds to `out` what can be seen from `viewer`: entities within the enter distance of their kind,
-    /// those in `held` within the leave distance, and of all these (and those already in `out`) the
-    /// `VISIBLE_MAX` nearest by (d², id), where d² is `kernel::nearest::distance_squared`. Exact.
+    /// Adds to `out` what can be seen from `viewer`: entities within the enter distance of their
+    /// kind, those in `held` within the leave distance, and of all these (and those already in
+    /// `out`) the `VISIBLE_MAX` nearest by (d², id), where d² is
+    /// `kernel::nearest::distance_squared`. Exact.
     ///
-    /// `row_offset` is added to every row, and `held` is asked about rows with the offset. The viewer's
-    /// own entity is not excluded; entities that are invisible are not in the index.
+    /// `row_offset` is added to every row, and `held` is asked about rows with the offset. The
+    /// viewer's own entity is not excluded; entities that are invisible are not in the index.
     pub fn visible(&self, viewer: [f32; 3], row_offset: u32, held: &HeldSet, out: &mut Nearest) {
         for kind in Kind::ALL {
             let probe = Probe {

@@ -1,14 +1,15 @@
 //! The world of one shard: entities in columns, advanced tick by tick.
 //!
-//! A tick is four phases, called by the shard in this order: [`World::apply`], [`World::advance`] (move),
-//! [`World::quantize`], [`World::index`]. Between ticks the shard spawns and despawns and hands in inputs.
-//! The world reads no clock and no randomness: the same calls give the same [`World::hash`] for any layout
-//! of rows and any width of the processor's lanes. It knows nothing of connections, and after
-//! [`World::new`] it allocates nothing.
+//! A tick is four phases, called by the shard in this order: [`World::apply`], [`World::advance`]
+//! (move), [`World::quantize`], [`World::index`]. Between ticks the shard spawns and despawns and
+//! hands in inputs. The world reads no clock and no randomness: the same calls give the same
+//! [`World::hash`] for any layout of rows and any width of the processor's lanes. It knows nothing
+//! of connections, and after [`World::new`] it allocates nothing.
 
 mod apply;
 mod columns;
 mod hash;
+mod ids;
 mod index;
 mod r#move;
 mod quantize;
@@ -17,6 +18,7 @@ mod roster;
 pub use crate::kernel::nearest::{HeldSet, Nearest};
 pub use apply::{Input, STALE_INPUT_MS, buttons};
 pub use columns::Columns;
+pub use ids::EntityIds;
 pub use index::Index;
 
 use crate::kernel::quantization::{heading_word, posture_word, vitals_word};
@@ -54,7 +56,7 @@ impl WorldConfig {
 /// An entity about to enter the world.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spawn {
-    /// Its identity; the caller allocates it.
+    /// Its identity, see [`EntityIds`].
     pub id: EntityId,
     /// What it is.
     pub kind: Kind,
@@ -97,7 +99,8 @@ impl std::error::Error for SpawnError {}
 pub struct Attributes {
     /// Animation state.
     pub animation: u8,
-    /// `state::flags` without those that follow from the movement (moving, falling), which are ignored.
+    /// `state::flags` without those that follow from the movement (moving, falling), which are
+    /// ignored.
     pub flags: u8,
     /// 0..=255 of the maximum.
     pub health: u8,
@@ -191,8 +194,8 @@ impl World {
         true
     }
 
-    /// Replaces the attributes of the entity in `row`, as of the next quantize; nothing happens to a row
-    /// in which nothing lives.
+    /// Replaces the attributes of the entity in `row`, as of the next quantize; nothing happens to
+    /// a row in which nothing lives.
     pub fn set_attributes(&mut self, row: Row, attributes: Attributes) {
         if self.roster.id_of(row).is_none() {
             return;
@@ -255,35 +258,5 @@ fn gravity(kind: Kind) -> f32 {
     match kind {
         Kind::Player | Kind::Npc | Kind::Monster | Kind::Vehicle | Kind::Item => GRAVITY,
         Kind::Projectile | Kind::StaticBuild | Kind::Effect => 0.0,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_player_walks_where_its_input_points_and_is_found_there() {
-        let mut world = World::new(WorldConfig::new(10, TickRate::DEFAULT));
-        let id = EntityId::from_parts(7, 1);
-        let position = [1000.0, 2000.0, 0.0];
-        let spawn = Spawn { id, kind: Kind::Player, position, yaw: 5, faction: 0 };
-        let row = world.spawn(spawn).expect("the world is empty");
-        assert!(world.set_input(row, 1, Input { move_x: 127, ..Input::default() }));
-        for tick in 1..=15 {
-            world.apply();
-            world.advance();
-            world.quantize(tick);
-            world.index();
-        }
-        let columns = world.columns();
-        assert!((columns.position[0][0] - 1150.0).abs() < 0.01, "{}", columns.position[0][0]);
-        assert_eq!(columns.quantized[0].velocity, [600, 0, 0]);
-        assert_eq!(columns.quantized[0].flags, flags::IS_ALIVE | flags::IS_MOVING);
-        assert_eq!((columns.changed[0], columns.last_input[0]), (15, 1));
-        let mut seen = Nearest::new();
-        let held = HeldSet::new(10);
-        world.published_index().visible([1150.0, 2000.0, 0.0], 100, &held, &mut seen);
-        assert_eq!(seen.rows(), [100]);
     }
 }

@@ -1,6 +1,7 @@
 //! Phase move: every entity advances by one tick.
 //!
-//! The arithmetic is `kernel::movement`; this file hands it the columns. The shard calls it after apply.
+//! The arithmetic is `kernel::movement`; this file hands it the columns. The shard calls it after
+//! apply.
 
 use super::World;
 use crate::kernel::lanes;

@@ -1,7 +1,7 @@
 //! Phase quantize: positions become integers, and rows that differ from the last tick are marked.
 //!
-//! The arithmetic is `kernel::quantization`; this file hands it the columns. The shard calls it after
-//! move.
+//! The arithmetic is `kernel::quantization`; this file hands it the columns. The shard calls it
+//! after move.
 
 use super::World;
 use crate::kernel::lanes;

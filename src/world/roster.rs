@@ -1,7 +1,8 @@
 //! Which rows live, and which entity lives in which row.
 //!
-//! Rows are stable: an entity keeps its row from spawn to despawn, since viewers elsewhere refer to it by
-//! row. A free row is taken lowest first, so the living stay as far down as their deaths allow.
+//! Rows are stable: an entity keeps its row from spawn to despawn, since viewers elsewhere refer to
+//! it by row. A free row is taken lowest first, so the living stay as far down as their deaths
+//! allow.
 
 use super::Row;
 use crate::limits::ENTITIES_MAX;
@@ -105,5 +106,55 @@ impl Roster {
         while self.end > 0 && self.ids[self.end - 1] == EntityId::NONE {
             self.end -= 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    /// Any order of births and deaths, beside a map and a set.
+    #[test]
+    fn a_roster_equals_a_map_with_a_set_of_free_rows() {
+        for seed in 0..60_u64 {
+            let capacity = [1, 7, 63, 64, 65, 130][seed as usize % 6];
+            let mut state = seed;
+            let mut draw = |bound: usize| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 33) as usize % bound
+            };
+            let mut roster = Roster::new(capacity);
+            let mut rows: BTreeMap<u32, EntityId> = BTreeMap::new();
+            let mut free: BTreeSet<u32> = (0..capacity as u32).collect();
+            for step in 0..2000 {
+                let id = EntityId::from_parts(draw(capacity * 2) as u32, 1 + draw(3) as u32);
+                let taken = rows.values().any(|living| living.index() == id.index());
+                assert_eq!(roster.is_index_taken(id), taken, "seed {seed}, step {step}");
+                if draw(5) < 3 && !taken {
+                    let lowest = free.pop_first();
+                    assert_eq!(roster.occupy(id), lowest, "seed {seed}, step {step}");
+                    lowest.map(|row| rows.insert(row, id));
+                } else if let Some((&row, _)) = rows.iter().nth(draw(rows.len().max(1))) {
+                    rows.remove(&row);
+                    free.insert(row);
+                    roster.vacate(row);
+                }
+                let end = rows.last_key_value().map_or(0, |(row, _)| *row as usize + 1);
+                assert_eq!((roster.end(), roster.living()), (end, rows.len()), "seed {seed}");
+                for row in 0..capacity as u32 + 2 {
+                    assert_eq!(roster.id_of(row), rows.get(&row).copied(), "seed {seed}");
+                }
+                let row = rows.iter().find(|(_, living)| **living == id).map(|(row, _)| *row);
+                assert_eq!(roster.row_of(id), row, "seed {seed}, step {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_world_without_rows_is_full() {
+        let mut roster = Roster::new(0);
+        assert_eq!(roster.occupy(EntityId::from_parts(1, 1)), None);
+        assert_eq!((roster.end(), roster.living()), (0, 0));
     }
 }
