@@ -1,55 +1,14 @@
 //! A port allocates when it is opened and never again: no receive and no flush of a warm port
 //! touches the heap, whatever arrives.
-#![allow(unsafe_code, reason = "a global allocator is an unsafe trait")]
 
+mod counting;
 mod loopback;
 
+use counting::allocations;
 use loopback::{SMALL, backends, peer, port_on};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 use tidelock::net::{Port, PortConfig, SourcedConfig, SourcedPort, Sources};
-
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-fn count() {
-    // A thread that is being torn down has no counter any more; nobody reads it then.
-    let _ = ALLOCATIONS.try_with(|cell| cell.set(cell.get() + 1));
-}
-
-// SAFETY: every method passes its arguments on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the contract of `dealloc`, and `pointer` came from `System`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: the caller keeps the contract of `realloc`, and `pointer` came from `System`.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fn allocations(work: impl FnOnce()) -> u64 {
-    let before = ALLOCATIONS.get();
-    work();
-    ALLOCATIONS.get() - before
-}
 
 /// Datagrams in, datagrams out, one of each kind that can occur.
 fn round(port: &mut dyn Port, sender: &std::net::UdpSocket) -> u64 {
@@ -109,9 +68,4 @@ fn a_warm_sourced_port_does_not_allocate_either() {
     };
     echo();
     assert_eq!(allocations(|| (0..50).for_each(|_| echo())), 0);
-}
-
-#[test]
-fn the_counting_allocator_counts() {
-    assert_eq!(allocations(|| drop(std::hint::black_box(vec![1u8; 100]))), 1);
 }
