@@ -8,6 +8,7 @@
 //! | receive → admit → open → decode | apply → move → quantize → index | select → diff → encode → seal → send |
 #![deny(unsafe_code)]
 
+pub mod admin;
 pub mod client;
 pub mod config;
 pub mod connection;
@@ -20,6 +21,7 @@ pub mod limits;
 pub mod metrics;
 pub mod net;
 pub mod replicate;
+pub mod report;
 pub mod shard;
 pub mod state;
 pub mod time;

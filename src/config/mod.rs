@@ -6,6 +6,7 @@
 mod strict;
 
 use crate::limits;
+use crate::net::IoChoice;
 use crate::state::Kind;
 use crate::units::{MAP_XY, TickRate};
 use serde::{Deserialize, Serialize};
@@ -49,37 +50,11 @@ pub struct ServerConfig {
     /// `auto` or a list such as `0,2-3`: first the shards, then the gate.
     pub cores: String,
     /// `auto`, `uring` or `mmsg`.
-    pub io: IoChoice,
+    pub io: String,
     /// Folder of the lock, the admin socket and the development keys.
     pub run_dir: Option<PathBuf>,
     /// Microseconds before a tick in which the shard spins instead of sleeping. Only for a core of its own.
     pub spin_us: u32,
-}
-
-/// How datagrams are moved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum IoChoice {
-    /// io_uring where it works, else recvmmsg/sendmmsg with a warning.
-    #[default]
-    Auto,
-    /// io_uring or nothing.
-    Uring,
-    /// recvmmsg/sendmmsg.
-    Mmsg,
-}
-
-impl std::str::FromStr for IoChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "uring" => Ok(Self::Uring),
-            "mmsg" => Ok(Self::Mmsg),
-            _ => Err(format!("`{text}` is none of auto, uring, mmsg")),
-        }
-    }
 }
 
 /// `[world]`
@@ -171,7 +146,7 @@ impl Default for ServerConfig {
             tick_rate: TickRate::DEFAULT.hz(),
             shards: 1,
             cores: "auto".to_owned(),
-            io: IoChoice::Auto,
+            io: "auto".to_owned(),
             run_dir: None,
             spin_us: 0,
         }
@@ -290,6 +265,9 @@ impl Config {
             crate::host::cores::parse_list(&server.cores)
                 .map_err(|error| ConfigError(format!("server.cores: {error}")))?;
         }
+        if let Err(error) = server.io.parse::<IoChoice>() {
+            return Err(ConfigError(format!("server.io: {error}")));
+        }
         within("server.spin_us", server.spin_us, 0, 10_000)?;
         let players_max = limits::SLOTS_PER_SHARD as u32 * u32::from(server.shards);
         within("world.players", world.players, 1, players_max)?;
@@ -317,6 +295,11 @@ impl Config {
         within("limits.key_agreements_per_s", flood.key_agreements_per_s, 1, 1 << 20)?;
         within("net.receive_buffer_bytes", net.receive_buffer_bytes, 1 << 16, 1 << 30)?;
         within("net.send_buffer_bytes", net.send_buffer_bytes, 1 << 16, 1 << 30)
+    }
+
+    /// The way to move datagrams of a checked configuration.
+    pub fn io(&self) -> IoChoice {
+        self.server.io.parse().expect("check() parsed it")
     }
 
     /// The tick rate of a checked configuration.

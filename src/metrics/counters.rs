@@ -128,6 +128,8 @@ named_enum! {
         Ticks = "ticks",
         /// Ticks that ended after the next one should have started.
         Overruns = "overruns",
+        /// Times a shard was too far behind to catch up, and its schedule was moved.
+        ScheduleShifts = "schedule_shifts",
         /// Players summed over ticks: one player for one tick is one player-tick.
         PlayerTicks = "player_ticks",
         /// Thread CPU time of the shard, nanoseconds.
