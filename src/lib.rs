@@ -24,6 +24,7 @@ pub mod replicate;
 pub mod report;
 pub mod shard;
 pub mod state;
+pub mod swarm;
 pub mod time;
 pub mod units;
 pub mod wire;

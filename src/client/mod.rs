@@ -1,1 +1,3 @@
-//! (skeleton)
+//! The client's half of the protocol.
+mod acks;
+mod history;

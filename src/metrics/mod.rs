@@ -4,8 +4,10 @@
 
 mod counters;
 mod histograms;
+mod latency;
 mod phase;
 
 pub use counters::{Counter, Counters, DropReason};
 pub use histograms::{Histograms, Quantiles};
+pub use latency::Latency;
 pub use phase::Phase;

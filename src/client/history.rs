@@ -1,0 +1,395 @@
+//! The states a client received, per slot: what deltas are applied to and what the view shows.
+//!
+//! Owns the slot table and its memory. Never reads bytes of a packet: `snapshot` decodes, this remembers.
+//! Called by `snapshot` (look up a baseline, add a state) and by `view` (read the newest).
+//!
+//! ```text
+//! slot 17 ── ring { block 5, capacity 4, newest 2, live 3 }
+//!              blocks[5] = [ tick 98 | tick 99 | tick 100 | (free) ]
+//!                            oldest               newest
+//! ```
+//! A ring is contiguous and starts with four states, which is two cache lines: enough while the server
+//! answers an acknowledgment within two ticks. It doubles when more are needed, up to the 64 ticks after
+//! which the protocol no longer refers to a state. A swarm has thousands of clients and touches every one
+//! of them each tick, so what counts here is the number of cache lines, not the number of instructions.
+
+use crate::limits::{AGE_MAX, HISTORY_TICKS, VISIBLE_MAX};
+use crate::state::{Kind, QuantizedState};
+use crate::units::{EntityId, Tick};
+
+/// States in the smallest ring, and in the block that memory is handed out in.
+const BLOCK: usize = 4;
+/// Capacities: 4, 8, 16, 32, 64.
+const CLASSES: usize = 5;
+/// End of a free list.
+const NONE: u16 = u16::MAX;
+
+const _: () = assert!(BLOCK << (CLASSES - 1) == HISTORY_TICKS);
+const _: () = assert!(
+    VISIBLE_MAX * (2 * HISTORY_TICKS / BLOCK) < NONE as usize,
+    "block numbers fit 16 bits even if every slot went through every capacity"
+);
+
+/// A state and the tick it belongs to, in 32 bytes: the tick lies in the state's unused tail.
+#[derive(Clone, Copy)]
+struct Record(QuantizedState);
+
+impl Record {
+    const EMPTY: Self = Self(QuantizedState::DEFAULT);
+
+    fn of(tick: Tick, state: &QuantizedState) -> Self {
+        Self(QuantizedState { reserved_tail: tick, ..*state })
+    }
+
+    fn tick(&self) -> Tick {
+        self.0.reserved_tail
+    }
+
+    fn state(&self) -> QuantizedState {
+        QuantizedState { reserved_tail: 0, ..self.0 }
+    }
+}
+
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Block([Record; BLOCK]);
+
+const _: () = assert!(size_of::<Block>() == 128, "a ring of four is two cache lines");
+
+/// Where the states of one slot lie. A slot without an entity has `live == 0` and keeps its memory.
+#[derive(Clone, Copy)]
+struct Ring {
+    /// First block, `NONE` before the slot was ever used.
+    block: u16,
+    /// Capacity is `BLOCK << class`.
+    class: u8,
+    /// Position of the newest state.
+    newest: u8,
+    /// States held, the newest and those before it.
+    live: u8,
+    kind: Kind,
+}
+
+impl Ring {
+    const UNUSED: Self = Self { block: NONE, class: 0, newest: 0, live: 0, kind: Kind::Player };
+
+    fn capacity(&self) -> usize {
+        BLOCK << self.class
+    }
+
+    /// Position of the state `back` before the newest.
+    fn position(&self, back: usize) -> usize {
+        usize::from(self.newest).wrapping_sub(back) & (self.capacity() - 1)
+    }
+}
+
+/// A state that a delta may be applied to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Baseline {
+    /// The state itself.
+    pub(super) state: QuantizedState,
+    /// States of the slot that are newer than this one.
+    pub(super) newer: u8,
+}
+
+/// The slots of one client: at most `VISIBLE_MAX` entities, each with the states received for it.
+pub(super) struct History {
+    occupied: u128,
+    entities: [u32; VISIBLE_MAX],
+    rings: [Ring; VISIBLE_MAX],
+    blocks: Vec<Block>,
+    /// First free run of blocks per capacity; the next one is linked through its first record's tick.
+    free: [u16; CLASSES],
+}
+
+impl History {
+    /// An empty table. Memory for states is taken when slots are first used.
+    pub(super) fn new() -> Self {
+        Self {
+            occupied: 0,
+            entities: [0; VISIBLE_MAX],
+            rings: [Ring::UNUSED; VISIBLE_MAX],
+            blocks: Vec::new(),
+            free: [NONE; CLASSES],
+        }
+    }
+
+    /// Bit i is set if slot i holds an entity.
+    pub(super) fn occupied(&self) -> u128 {
+        self.occupied
+    }
+
+    /// Bytes of heap memory held.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.blocks.capacity() * size_of::<Block>()
+    }
+
+    /// The entity in `slot` with its newest state.
+    pub(super) fn newest(&self, slot: u8) -> Option<(EntityId, Kind, QuantizedState)> {
+        let ring = self.rings.get(usize::from(slot))?;
+        let entity = EntityId(*self.entities.get(usize::from(slot))?);
+        (ring.live > 0).then(|| (entity, ring.kind, self.record(ring, 0).state()))
+    }
+
+    /// The slot that holds `entity`.
+    pub(super) fn slot_of(&self, entity: EntityId) -> Option<u8> {
+        // Compares all lanes and masks afterwards: no branch per slot, so it compiles to vector compares.
+        let mut equal = 0u128;
+        for (slot, &held) in self.entities.iter().enumerate() {
+            equal |= u128::from(held == entity.0) << slot;
+        }
+        let held = equal & self.occupied;
+        (held != 0).then(|| held.trailing_zeros() as u8)
+    }
+
+    /// The state of `slot` at `tick`, if the slot is occupied and that state was received and is still held.
+    pub(super) fn baseline(&self, slot: u8, tick: Tick) -> Option<Baseline> {
+        let ring = self.rings.get(usize::from(slot))?;
+        for newer in 0..ring.live {
+            let record = self.record(ring, usize::from(newer));
+            if record.tick() == tick {
+                return Some(Baseline { state: record.state(), newer });
+            }
+            if record.tick() < tick {
+                break;
+            }
+        }
+        None
+    }
+
+    /// Empties `slot`; an empty one stays as it is.
+    pub(super) fn remove(&mut self, slot: u8) {
+        self.occupied &= !(1u128 << (slot & 127));
+        if let Some(ring) = self.rings.get_mut(usize::from(slot)) {
+            ring.live = 0;
+        }
+    }
+
+    /// Puts `entity` into `slot`, whatever was there, with its first state.
+    pub(super) fn place(
+        &mut self,
+        slot: u8,
+        entity: EntityId,
+        kind: Kind,
+        tick: Tick,
+        state: &QuantizedState,
+    ) {
+        let index = usize::from(slot);
+        let (Some(held), Some(&ring)) = (self.entities.get_mut(index), self.rings.get(index))
+        else {
+            debug_assert!(false, "slots are seven bits on the wire");
+            return;
+        };
+        *held = entity.0;
+        self.occupied |= 1u128 << index;
+        let ring = if ring.block == NONE {
+            Ring { block: self.take_blocks(0), class: 0, ..ring }
+        } else {
+            ring
+        };
+        self.rings[index] = Ring { live: 0, kind, ..ring };
+        self.push(slot, tick, state);
+    }
+
+    /// Adds the state of `slot` at `tick`, made from a baseline that has `newer` states after it. States
+    /// before that baseline are forgotten: the baselines of a slot never go back in time.
+    pub(super) fn advance(&mut self, slot: u8, newer: u8, tick: Tick, state: &QuantizedState) {
+        if let Some(ring) = self.rings.get_mut(usize::from(slot)) {
+            ring.live = ring.live.min(newer + 1);
+            self.push(slot, tick, state);
+        }
+    }
+
+    fn push(&mut self, slot: u8, tick: Tick, state: &QuantizedState) {
+        let mut ring = self.rings[usize::from(slot)];
+        if usize::from(ring.live) == ring.capacity() {
+            ring = self.make_room(ring, tick);
+        }
+        ring.newest = ring.position(ring.capacity() - 1) as u8;
+        ring.live += 1;
+        *self.record_mut(&ring, 0) = Record::of(tick, state);
+        self.rings[usize::from(slot)] = ring;
+    }
+
+    /// Frees at least one place in a full ring: drops what is too old to be a baseline, else doubles it.
+    #[cold]
+    fn make_room(&mut self, mut ring: Ring, tick: Tick) -> Ring {
+        let oldest_useful = tick.saturating_sub(AGE_MAX);
+        while ring.live > 1 && self.record(&ring, usize::from(ring.live) - 1).tick() < oldest_useful
+        {
+            ring.live -= 1;
+        }
+        if usize::from(ring.live) < ring.capacity() {
+            return ring;
+        }
+        if usize::from(ring.class) + 1 == CLASSES {
+            // 64 states within 63 ticks cannot happen, as ticks only go up; a bound all the same.
+            ring.live -= 1;
+            return ring;
+        }
+        let block = self.take_blocks(ring.class + 1);
+        let mut larger = Ring { block, class: ring.class + 1, newest: ring.live - 1, ..ring };
+        for back in 0..usize::from(ring.live) {
+            *self.record_mut(&larger, back) = *self.record(&ring, back);
+        }
+        let class = usize::from(ring.class);
+        let next = self.free[class];
+        self.free[class] = ring.block;
+        self.blocks[usize::from(ring.block)].0[0].0.reserved_tail = u32::from(next);
+        larger.live = ring.live;
+        larger
+    }
+
+    /// A run of `1 << class` blocks: a free one, else new memory.
+    fn take_blocks(&mut self, class: u8) -> u16 {
+        let first = self.free[usize::from(class)];
+        if first != NONE {
+            self.free[usize::from(class)] = self.blocks[usize::from(first)].0[0].tick() as u16;
+            return first;
+        }
+        let start = self.blocks.len();
+        let wanted = 1 << class;
+        if self.blocks.capacity() < start + wanted {
+            // Sixteen blocks at a time, not doubling: thousands of clients share one process.
+            self.blocks.reserve_exact(wanted.max(16));
+        }
+        self.blocks.resize(start + wanted, Block([Record::EMPTY; BLOCK]));
+        start as u16
+    }
+
+    fn record(&self, ring: &Ring, back: usize) -> &Record {
+        let position = ring.position(back);
+        &self.blocks[usize::from(ring.block) + position / BLOCK].0[position % BLOCK]
+    }
+
+    fn record_mut(&mut self, ring: &Ring, back: usize) -> &mut Record {
+        let position = ring.position(back);
+        &mut self.blocks[usize::from(ring.block) + position / BLOCK].0[position % BLOCK]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn state(n: u32) -> QuantizedState {
+        QuantizedState { x: n % 524_288, effects: n, ..QuantizedState::DEFAULT }
+    }
+
+    /// The dumber model: every slot is a map from tick to state.
+    #[derive(Default)]
+    struct Model {
+        slots: BTreeMap<u8, (EntityId, BTreeMap<Tick, QuantizedState>)>,
+    }
+
+    fn check(history: &History, model: &Model, tick: Tick, seed: u64) {
+        for slot in 0..128u8 {
+            let held = history.newest(slot);
+            let expected = model.slots.get(&slot);
+            assert_eq!(held.is_some(), expected.is_some(), "slot {slot}, seed {seed}");
+            assert_eq!(history.occupied() >> slot & 1 == 1, expected.is_some(), "seed {seed}");
+            let Some((entity, states)) = expected else { continue };
+            let (held_entity, _, newest) = held.expect("compared above");
+            assert_eq!(held_entity, *entity);
+            assert_eq!(Some(&newest), states.values().next_back());
+            for age in 1..=AGE_MAX.min(tick) {
+                let found = history.baseline(slot, tick - age).map(|baseline| baseline.state);
+                assert_eq!(found.as_ref(), states.get(&(tick - age)), "age {age}, seed {seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_slot_remembers_exactly_what_a_map_from_tick_to_state_remembers() {
+        for seed in 0..20u64 {
+            let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+            let mut roll = |below: u64| {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                random % below
+            };
+            let (mut history, mut model) = (History::new(), Model::default());
+            for tick in 1..400 {
+                for _ in 0..roll(40) {
+                    let slot = roll(128) as u8;
+                    let value = state(roll(1 << 30) as u32);
+                    match (roll(8), model.slots.get_mut(&slot)) {
+                        (0, _) => {
+                            history.remove(slot);
+                            model.slots.remove(&slot);
+                        }
+                        (_, None) => {
+                            let entity = EntityId(roll(1 << 31) as u32 + 1);
+                            history.place(slot, entity, Kind::Npc, tick, &value);
+                            model.slots.insert(slot, (entity, BTreeMap::from([(tick, value)])));
+                        }
+                        (_, Some((_, states))) if !states.contains_key(&tick) => {
+                            let useful = states.keys().filter(|&&held| held + AGE_MAX >= tick);
+                            let Some(&base) = useful.clone().nth(roll(4) as usize) else {
+                                continue;
+                            };
+                            let found = history.baseline(slot, base).expect("the model holds it");
+                            history.advance(slot, found.newer, tick, &value);
+                            states.retain(|&held, _| held >= base);
+                            states.insert(tick, value);
+                        }
+                        _ => {}
+                    }
+                }
+                if tick % 16 == 0 {
+                    for (_, states) in model.slots.values_mut() {
+                        let newest = *states.keys().next_back().expect("never empty");
+                        states.retain(|&held, _| held + AGE_MAX >= tick || held == newest);
+                    }
+                    check(&history, &model, tick, seed);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn steady_deltas_need_no_more_memory() {
+        let mut history = History::new();
+        for slot in 0..50 {
+            history.place(slot, EntityId(u32::from(slot) + 1), Kind::Player, 1, &state(1));
+        }
+        let mut settled = 0;
+        for tick in 2..1000u32 {
+            for slot in 0..50 {
+                let base = history.baseline(slot, tick.saturating_sub(3).max(1)).expect("held");
+                history.advance(slot, base.newer, tick, &state(tick));
+            }
+            if tick == 10 {
+                settled = history.heap_bytes();
+            }
+        }
+        assert_eq!(history.heap_bytes(), settled);
+        assert!(settled <= 64 * 128, "{settled} bytes for 50 slots");
+    }
+
+    #[test]
+    fn an_entity_is_found_by_its_slot_until_it_is_removed() {
+        let mut history = History::new();
+        history.place(127, EntityId(9), Kind::Item, 1, &state(1));
+        assert_eq!(history.slot_of(EntityId(9)), Some(127));
+        assert_eq!(history.slot_of(EntityId(0)), None);
+        history.remove(127);
+        assert_eq!(history.slot_of(EntityId(9)), None);
+        assert_eq!(history.baseline(127, 1).map(|b| b.state), None);
+    }
+
+    #[test]
+    fn an_outage_of_acknowledgments_is_bounded_by_64_states_per_slot() {
+        let mut history = History::new();
+        history.place(0, EntityId(1), Kind::Player, 1, &state(1));
+        for tick in 2..5000 {
+            let baseline = history.baseline(0, tick - 1).expect("the previous one is always held");
+            // A server whose baseline never moves: everything since tick 1 looks needed.
+            history.advance(0, 255 - 1, tick, &state(tick));
+            assert_eq!(baseline.state, state(tick - 1));
+        }
+        assert!(history.heap_bytes() <= 48 * size_of::<Block>(), "{}", history.heap_bytes());
+    }
+}

@@ -1,0 +1,4 @@
+//! Bots.
+mod profile;
+mod schedule;
+pub use profile::Profile;
