@@ -1,27 +1,15 @@
-//! Acknowledgments of one client in both directions: which packets it processed, and what the server says of
-//! the packets it sent (round-trip time, loss).
+//! Acknowledgments of one client in both directions: which packets it processed, and what the
+//! server says of the packets it sent (round-trip time, loss).
 //!
-//! Never names bytes on the wire: the caller moves the three fields of an acknowledgment block in and out.
+//! Reads no bytes: the caller moves acknowledgment blocks in and out. Called by `session`.
 
 use crate::time::Nanos;
+use crate::wire::AckBlock;
 
 /// Unit of the delay field of an acknowledgment block, nanoseconds.
 const DELAY_UNIT_NS: u64 = 32_000;
-/// "No delay known."
-const DELAY_NONE: u16 = u16::MAX;
 /// Packets whose send time is remembered.
 const SENT_WINDOW: u64 = 64;
-
-/// The fields of an acknowledgment block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Acks {
-    /// Highest sequence acknowledged.
-    pub largest: u64,
-    /// Bit i: sequence `largest − 1 − i` is acknowledged too.
-    pub bitmap: u64,
-    /// Time between the arrival of `largest` and this block, in units of 32 µs; 65,535 is "none".
-    pub delay: u16,
-}
 
 /// Packets of the server that this client processed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,10 +38,10 @@ impl Processed {
     }
 
     /// What to tell the server at `now`; nothing before the first packet.
-    pub(super) fn block(&self, now: Nanos) -> Option<Acks> {
+    pub(super) fn block(&self, now: Nanos) -> Option<AckBlock> {
         let delay = now.since(self.largest_at).0 / DELAY_UNIT_NS;
-        let delay = u16::try_from(delay).unwrap_or(DELAY_NONE);
-        (self.largest > 0).then_some(Acks { largest: self.largest, bitmap: self.bitmap, delay })
+        let delay = u16::try_from(delay).unwrap_or(AckBlock::DELAY_UNKNOWN);
+        (self.largest > 0).then_some(AckBlock { largest: self.largest, bitmap: self.bitmap, delay })
     }
 }
 
@@ -123,13 +111,13 @@ impl Sent {
     }
 
     /// Takes in a block of the server.
-    pub(super) fn handle(&mut self, acks: Acks, now: Nanos) -> Result<(), FalseAck> {
+    pub(super) fn handle(&mut self, acks: AckBlock, now: Nanos) -> Result<(), FalseAck> {
         if acks.largest > self.newest {
             return Err(FalseAck);
         }
         if acks.largest > self.largest_acked {
             self.advance(acks.largest);
-            if acks.delay != DELAY_NONE && self.newest - acks.largest < SENT_WINDOW {
+            if acks.delay != AckBlock::DELAY_UNKNOWN && self.newest - acks.largest < SENT_WINDOW {
                 let sent = self.at_us[(acks.largest % SENT_WINDOW) as usize];
                 let elapsed = (now.as_us() as u32).wrapping_sub(sent);
                 let held = u32::from(acks.delay) * (DELAY_UNIT_NS / 1000) as u32;
@@ -148,8 +136,8 @@ impl Sent {
 
     fn advance(&mut self, largest: u64) {
         let step = largest - self.largest_acked;
-        // The sequences that fall out of the window now: those from 65 below the old largest upwards. The
-        // window also covers numbers below 1, which were never sent and are not lost.
+        // The sequences that fall out of the window now: those from 65 below the old largest
+        // upwards. The window also covers numbers below 1, which were never sent and are not lost.
         let in_window = self.largest_acked.saturating_sub(1).min(64);
         let leaving = step.min(64);
         let leaving_bits = if leaving == 64 { u64::MAX } else { !(u64::MAX >> leaving) };
@@ -189,8 +177,8 @@ mod tests {
                 for back in 0..64u64 {
                     let Some(named) = block.largest.checked_sub(back + 1) else { break };
                     let bit = block.bitmap >> back & 1 == 1;
-                    // The model never forgets, the bitmap forgets what a jump pushed out: both agree
-                    // within the window because a late packet sets its bit again.
+                    // The model never forgets, the bitmap forgets what a jump pushed out: both
+                    // agree within the window because a late packet sets its bit again.
                     assert_eq!(bit, model.contains(&named), "sequence {named}, seed {seed}");
                 }
             }
@@ -234,7 +222,7 @@ mod tests {
     fn an_acknowledgment_of_a_packet_never_sent_is_refused() {
         let mut sent = Sent::default();
         sent.note(5, Nanos(0));
-        let lie = Acks { largest: 6, bitmap: 0, delay: 0 };
+        let lie = AckBlock { largest: 6, bitmap: 0, delay: 0 };
         assert_eq!(sent.handle(lie, Nanos(0)), Err(FalseAck));
         assert_eq!(sent.largest_acked, 0);
     }
@@ -243,7 +231,7 @@ mod tests {
     fn the_time_an_acknowledgment_was_held_back_is_not_part_of_the_round_trip() {
         let mut sent = Sent::default();
         sent.note(1, Nanos::from_ms(100));
-        let block = Acks { largest: 1, bitmap: 0, delay: 500 };
+        let block = AckBlock { largest: 1, bitmap: 0, delay: 500 };
         sent.handle(block, Nanos::from_ms(120)).expect("a true ack");
         assert_eq!(sent.rtt.latest_us, 20_000 - 500 * 32);
     }

@@ -1,17 +1,19 @@
 //! The states a client received, per slot: what deltas are applied to and what the view shows.
 //!
-//! Owns the slot table and its memory. Never reads bytes of a packet: `snapshot` decodes, this remembers.
-//! Called by `snapshot` (look up a baseline, add a state) and by `view` (read the newest).
+//! Owns the slot table and its memory. Never reads bytes of a packet: `snapshot` decodes, this
+//! remembers. Called by `snapshot` (look up a baseline, add a state) and by `view` (read the
+//! newest).
 //!
 //! ```text
 //! slot 17 ── ring { block 5, capacity 4, newest 2, live 3 }
 //!              blocks[5] = [ tick 98 | tick 99 | tick 100 | (free) ]
 //!                            oldest               newest
 //! ```
-//! A ring is contiguous and starts with four states, which is two cache lines: enough while the server
-//! answers an acknowledgment within two ticks. It doubles when more are needed, up to the 64 ticks after
-//! which the protocol no longer refers to a state. A swarm has thousands of clients and touches every one
-//! of them each tick, so what counts here is the number of cache lines, not the number of instructions.
+//! A ring is contiguous and starts with four states, which is two cache lines: enough while the
+//! server answers an acknowledgment within two ticks. It doubles when more are needed, up to the 64
+//! ticks after which the protocol no longer refers to a state. A swarm has thousands of clients and
+//! touches every one of them each tick, so what counts here is the number of cache lines, not the
+//! number of instructions.
 
 use crate::limits::{AGE_MAX, HISTORY_TICKS, VISIBLE_MAX};
 use crate::state::{Kind, QuantizedState};
@@ -98,7 +100,8 @@ pub(super) struct History {
     entities: [u32; VISIBLE_MAX],
     rings: [Ring; VISIBLE_MAX],
     blocks: Vec<Block>,
-    /// First free run of blocks per capacity; the next one is linked through its first record's tick.
+    /// First free run of blocks per capacity; the next one is linked through its first record's
+    /// tick.
     free: [u16; CLASSES],
 }
 
@@ -131,18 +134,18 @@ impl History {
         (ring.live > 0).then(|| (entity, ring.kind, self.record(ring, 0).state()))
     }
 
-    /// The slot that holds `entity`.
-    pub(super) fn slot_of(&self, entity: EntityId) -> Option<u8> {
-        // Compares all lanes and masks afterwards: no branch per slot, so it compiles to vector compares.
+    /// The slots that hold `entity`, as bits. A correct server gives every entity one slot at most.
+    pub(super) fn slots_of(&self, entity: EntityId) -> u128 {
+        // Compares all slots and masks afterwards, so that there is no branch per slot.
         let mut equal = 0u128;
         for (slot, &held) in self.entities.iter().enumerate() {
             equal |= u128::from(held == entity.0) << slot;
         }
-        let held = equal & self.occupied;
-        (held != 0).then(|| held.trailing_zeros() as u8)
+        equal & self.occupied
     }
 
-    /// The state of `slot` at `tick`, if the slot is occupied and that state was received and is still held.
+    /// The state of `slot` at `tick`, if the slot is occupied and that state was received and is
+    /// still held.
     pub(super) fn baseline(&self, slot: u8, tick: Tick) -> Option<Baseline> {
         let ring = self.rings.get(usize::from(slot))?;
         for newer in 0..ring.live {
@@ -191,8 +194,8 @@ impl History {
         self.push(slot, tick, state);
     }
 
-    /// Adds the state of `slot` at `tick`, made from a baseline that has `newer` states after it. States
-    /// before that baseline are forgotten: the baselines of a slot never go back in time.
+    /// Adds the state of `slot` at `tick`, made from a baseline that has `newer` states after it.
+    /// States before that baseline are forgotten: the baselines of a slot never go back in time.
     pub(super) fn advance(&mut self, slot: u8, newer: u8, tick: Tick, state: &QuantizedState) {
         if let Some(ring) = self.rings.get_mut(usize::from(slot)) {
             ring.live = ring.live.min(newer + 1);
@@ -211,7 +214,8 @@ impl History {
         self.rings[usize::from(slot)] = ring;
     }
 
-    /// Frees at least one place in a full ring: drops what is too old to be a baseline, else doubles it.
+    /// Frees at least one place in a full ring: drops what is too old to be a baseline, else
+    /// doubles it.
     #[cold]
     fn make_room(&mut self, mut ring: Ring, tick: Tick) -> Ring {
         let oldest_useful = tick.saturating_sub(AGE_MAX);
@@ -373,10 +377,10 @@ mod tests {
     fn an_entity_is_found_by_its_slot_until_it_is_removed() {
         let mut history = History::new();
         history.place(127, EntityId(9), Kind::Item, 1, &state(1));
-        assert_eq!(history.slot_of(EntityId(9)), Some(127));
-        assert_eq!(history.slot_of(EntityId(0)), None);
+        assert_eq!(history.slots_of(EntityId(9)), 1 << 127);
+        assert_eq!(history.slots_of(EntityId(0)), 0, "an empty slot holds nobody");
         history.remove(127);
-        assert_eq!(history.slot_of(EntityId(9)), None);
+        assert_eq!(history.slots_of(EntityId(9)), 0);
         assert_eq!(history.baseline(127, 1).map(|b| b.state), None);
     }
 

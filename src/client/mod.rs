@@ -1,3 +1,29 @@
-//! The client's half of the protocol.
+//! The client's half of the protocol, for bots, tests and simulations.
+//!
+//! Owns: joining, sealing and opening, acknowledging, applying snapshots, sending inputs. Never
+//! reads a clock, a random source or a socket. One client is small (about 12 KiB with 50 entities
+//! in sight), as a load generator holds thousands of them, and allocates nothing once the number of
+//! visible entities has settled. Called by `swarm` and by tests.
+//!
+//! Law of acknowledgment: a packet is acknowledged only after it was processed. A snapshot that was
+//! discarded is not, so the server never builds on a state that this client does not have.
+
 mod acks;
+mod attempt;
+mod error;
 mod history;
+mod machine;
+mod session;
+mod snapshot;
+mod statistics;
+#[cfg(test)]
+mod tests;
+mod world;
+
+pub use acks::Rtt;
+pub use attempt::Ticket;
+pub use error::ClientError;
+pub use machine::{Client, CloseReason, Event, State};
+pub use snapshot::{Applied, Breach, Scratch};
+pub use statistics::Statistics;
+pub use world::{Seen, WorldView};

@@ -102,7 +102,7 @@ impl Walk {
             self.turn(profile, position);
         }
         self.left = self.left.saturating_sub(1);
-        let jump = if self.random.next() % JUMP_EVERY == 0 { JUMP } else { 0 };
+        let jump = if self.random.next().is_multiple_of(JUMP_EVERY) { JUMP } else { 0 };
         Step { buttons: self.held.buttons | jump, ..self.held }
     }
 

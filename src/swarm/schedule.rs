@@ -1,13 +1,14 @@
 //! When which client sends: the open loop.
 //!
-//! Every client has its own phase within the period, so the due times of all clients together are evenly
-//! spaced and one counter describes the whole schedule:
+//! Every client has its own phase within the period, so the due times of all clients together are
+//! evenly spaced and one counter describes the whole schedule:
 //!
 //! ```text
 //! send j:   client j mod N, round j / N, due at start + j · period / N
 //! ```
-//! The schedule never shifts. A send that happens late keeps its intended time, and latency is measured from
-//! that, so a generator or a server that stalls cannot hide the stall (no coordinated omission).
+//! The schedule never shifts. A send that happens late keeps its intended time, and latency is
+//! measured from that, so a generator or a server that stalls cannot hide the stall (no coordinated
+//! omission).
 
 use crate::time::Nanos;
 
@@ -32,7 +33,8 @@ pub struct Due {
 }
 
 impl Schedule {
-    /// `players` clients (at least 1), each sending `rate` times a second (at least 1) from `start` on.
+    /// `players` clients (at least 1), each sending `rate` times a second (at least 1) from `start`
+    /// on.
     pub fn new(start: Nanos, players: u32, rate: u32) -> Self {
         let players = u64::from(players.max(1));
         Self { start, players, per_second: players * u64::from(rate.max(1)), next: 0 }

@@ -1,0 +1,157 @@
+//! One attempt to join: Connect, Cookie, Accepted. Afterwards there is a `Session`.
+//!
+//! Message 1 is made once and is the same bytes in every Connect of the attempt, as the protocol
+//! demands: one key and nonce must not authenticate two texts. Called by `machine`.
+
+use super::error::ClientError;
+use super::session::Session;
+use crate::crypto::noise::{Initiator, NoiseError};
+use crate::crypto::schedule::Root;
+use crate::limits::DATAGRAM_MAX;
+use crate::time::{Entropy, Nanos};
+use crate::wire::{
+    Accepted, CONNECT_LEN, COOKIE_LEN, ClientOffer, ConnectRequest, ConnectionId,
+    NOISE_MESSAGE_1_LEN, PublicToken, Reply, Status,
+};
+
+/// Time between two Connects.
+const RESEND: Nanos = Nanos::from_ms(250);
+/// Longest time a Denied may put the next Connect off.
+const RETRY_MAX_MS: u64 = 5_000;
+
+/// What a player gets from the trusted backend, over HTTPS, and needs to join.
+#[derive(Clone)]
+pub struct Ticket {
+    /// Which game and build family.
+    pub protocol_id: u64,
+    /// The sealed token with its public head.
+    pub token: PublicToken,
+    /// The secret inside the token, for the player.
+    pub psk: [u8; 32],
+    /// The server's static key, pinned.
+    pub server_public: [u8; 32],
+    /// Number of the client's build.
+    pub build: u32,
+}
+
+/// What a handshake packet led to.
+pub(super) enum Answer {
+    /// The next Connect carries the cookie and is due at once.
+    Cookie,
+    /// The server's advice, not authenticated.
+    Advice { reason: Status, retry_ms: u32 },
+    /// The server's refusal, authenticated.
+    Refused(Status),
+    /// There is a session.
+    Accepted(Session, Accepted),
+}
+
+/// An attempt that has not been answered.
+pub(super) struct Attempt {
+    request: ConnectRequest,
+    protocol_id: u64,
+    client_nonce: [u8; 8],
+    initiator: Initiator,
+    message: [u8; NOISE_MESSAGE_1_LEN],
+    cookie: [u8; COOKIE_LEN],
+    /// For the key confirmation of the session to come.
+    crypto_test: [u8; 16],
+    next_send: Nanos,
+    pub(super) started: Nanos,
+}
+
+impl Attempt {
+    /// Fails only if `server_public` is a point of small order, which is no key.
+    pub(super) fn start(
+        ticket: &Ticket,
+        client_nonce: [u8; 8],
+        now: Nanos,
+        entropy: &mut impl Entropy,
+    ) -> Result<Self, NoiseError> {
+        let request = ConnectRequest::new(ticket.protocol_id, client_nonce, &ticket.token);
+        let offer =
+            ClientOffer { build: ticket.build, features: 0, max_datagram: DATAGRAM_MAX as u16 };
+        let (initiator, message) = Initiator::start(
+            &request.prologue(),
+            &ticket.server_public,
+            &ticket.psk,
+            entropy.bytes(),
+            &offer.write(),
+        )?;
+        Ok(Self {
+            request,
+            protocol_id: ticket.protocol_id,
+            client_nonce,
+            initiator,
+            message,
+            cookie: [0; COOKIE_LEN],
+            crypto_test: entropy.bytes(),
+            next_send: now,
+            started: now,
+        })
+    }
+
+    pub(super) fn next_send(&self) -> Nanos {
+        self.next_send
+    }
+
+    /// Writes a Connect if one is due.
+    pub(super) fn poll_transmit(
+        &mut self,
+        now: Nanos,
+        out: &mut [u8; CONNECT_LEN],
+    ) -> Option<usize> {
+        if now < self.next_send {
+            return None;
+        }
+        self.next_send = now.plus(RESEND);
+        self.request.write(&self.cookie, &self.message, out);
+        Some(CONNECT_LEN)
+    }
+
+    pub(super) fn handle_datagram(
+        &mut self,
+        now: Nanos,
+        datagram: &[u8],
+    ) -> Result<Answer, ClientError> {
+        match Reply::read(self.protocol_id, datagram)? {
+            Reply::Cookie(packet) => {
+                self.answers(packet.client_nonce)?;
+                if self.cookie != packet.cookie {
+                    self.cookie = packet.cookie;
+                    self.next_send = now;
+                }
+                Ok(Answer::Cookie)
+            }
+            Reply::Denied(packet) => {
+                self.answers(packet.client_nonce)?;
+                let retry = u64::from(packet.retry_ms).min(RETRY_MAX_MS);
+                self.next_send = now.plus(RESEND.max(Nanos::from_ms(retry)));
+                Ok(Answer::Advice { reason: packet.reason, retry_ms: packet.retry_ms })
+            }
+            Reply::Accepted(packet) => {
+                self.answers(packet.client_nonce)?;
+                self.finish(now, &packet.noise_message)
+            }
+        }
+    }
+
+    fn answers(&self, client_nonce: [u8; 8]) -> Result<(), ClientError> {
+        if client_nonce == self.client_nonce { Ok(()) } else { Err(ClientError::Attempt) }
+    }
+
+    fn finish(&self, now: Nanos, message: &[u8; 112]) -> Result<Answer, ClientError> {
+        let noise = |_| ClientError::Noise;
+        let (handshake, payload) = self.initiator.finish(message).map_err(noise)?;
+        let accepted = Accepted::read(&payload).map_err(|_| ClientError::Noise)?;
+        if accepted.status != Status::Ok {
+            return Ok(Answer::Refused(accepted.status));
+        }
+        if accepted.connection == ConnectionId::GATE || accepted.connection.socket() == 0 {
+            return Err(ClientError::Noise);
+        }
+        let root = Root::from_handshake(&handshake);
+        let session = Session::new(accepted.connection, &root, self.crypto_test, now);
+        Ok(Answer::Accepted(session, accepted))
+    }
+}

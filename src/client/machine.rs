@@ -1,0 +1,381 @@
+//! The client as a whole: from a ticket to a place in the world. Sans-IO: `now` and the datagrams
+//! are arguments, and what is to be sent is asked for.
+//!
+//! ```text
+//! Connecting ──Accepted──▶ Confirming ──CryptoTestAck──▶ Entering ──own state seen──▶ InWorld
+//!  Connect every 250 ms     CryptoTest every 250 ms      EnterToWorld every 100 ms    inputs
+//!      any of them ──Disconnect, refusal, 15 s of silence, leave()──▶ Closed
+//! ```
+
+use super::attempt::{Answer, Attempt, Ticket};
+use super::error::ClientError;
+use super::session::{ControlOutcome, Opened, Session};
+use super::snapshot::{Applied, Scratch};
+use super::statistics::Statistics;
+use super::world::WorldView;
+use crate::crypto::noise::NoiseError;
+use crate::limits::{DATAGRAM_MAX, DATAGRAM_MIN, TIMEOUT_MS};
+use crate::time::{Entropy, Nanos};
+use crate::units::Tick;
+use crate::wire::{
+    Channel, ConnectionId, ControlMessage, Direction, DisconnectReason, Header, InputFrame,
+    Messages, Stage, Status, is_allowed, put_enter_to_world, put_input_frames, to_client,
+};
+
+const ENTER_RESEND: Nanos = Nanos::from_ms(100);
+const TIMEOUT: Nanos = Nanos::from_ms(TIMEOUT_MS);
+/// Frames in one packet: the newest and its predecessors, so that two lost packets in a row lose no
+/// input.
+const FRAMES: usize = 3;
+
+/// How far a client has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Waits for the server to accept it.
+    Connecting,
+    /// Has keys and waits for the proof that the server has them too.
+    Confirming,
+    /// Has asked for a place in the world.
+    Entering,
+    /// Has seen its own state.
+    InWorld,
+    /// Is gone.
+    Closed(CloseReason),
+}
+
+/// Why a client is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// It left on its own account.
+    Left,
+    /// The server refused it, authenticated.
+    Refused(Status),
+    /// The server ended the session.
+    Disconnected(DisconnectReason),
+    /// Nothing was received for 15 s.
+    TimedOut,
+}
+
+/// What a datagram led to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Event {
+    /// Nothing the caller has to know.
+    Nothing,
+    /// The server refuses for now; not authenticated, the client goes on trying.
+    Advice {
+        /// Why.
+        reason: Status,
+        /// Milliseconds after which it may work.
+        retry_ms: u32,
+    },
+    /// The server accepted.
+    Accepted {
+        /// Ticks per second.
+        tick_hz: u16,
+        /// The server's tick when it answered.
+        tick: Tick,
+    },
+    /// Both sides hold the same keys.
+    Confirmed,
+    /// A snapshot was applied.
+    Snapshot(Applied),
+    /// A snapshot was older than the newest applied one.
+    Stale,
+    /// The session ended; `state` says why.
+    Closed,
+}
+
+/// The inputs that may still have to be repeated, newest first.
+#[derive(Clone, Copy, Default)]
+struct Inputs {
+    frames: [InputFrame; FRAMES],
+    /// Sequence of the newest, 0 before the first.
+    newest: u32,
+    /// The newest has not been sent.
+    pending: bool,
+}
+
+enum Link {
+    Connecting(Box<Attempt>),
+    Open(Session),
+    Closed(CloseReason),
+}
+
+/// One player.
+///
+/// Calls: `handle_datagram` for everything that arrives; `poll_transmit` until it returns `None`,
+/// after each of the other calls and whenever `next_timeout` has passed.
+pub struct Client {
+    link: Link,
+    enter_next: Nanos,
+    inputs: Inputs,
+    world: WorldView,
+    statistics: Statistics,
+}
+
+impl Client {
+    /// A client that starts to connect at `now`. `client_nonce` names the attempt and must be new
+    /// for each.
+    ///
+    /// # Errors
+    /// If the ticket's server key is no key.
+    pub fn new(
+        ticket: &Ticket,
+        client_nonce: [u8; 8],
+        now: Nanos,
+        entropy: &mut impl Entropy,
+    ) -> Result<Self, NoiseError> {
+        let attempt = Attempt::start(ticket, client_nonce, now, entropy)?;
+        Ok(Self {
+            link: Link::Connecting(Box::new(attempt)),
+            enter_next: now,
+            inputs: Inputs::default(),
+            world: WorldView::new(),
+            statistics: Statistics::default(),
+        })
+    }
+
+    /// How far it has come.
+    pub fn state(&self) -> State {
+        match &self.link {
+            Link::Connecting(_) => State::Connecting,
+            Link::Closed(reason) => State::Closed(*reason),
+            Link::Open(session) => match session.stage {
+                Stage::Unconfirmed => State::Confirming,
+                Stage::Confirmed => State::Entering,
+                Stage::Entered => State::InWorld,
+            },
+        }
+    }
+
+    /// The session's id, once accepted and until closed.
+    pub fn connection(&self) -> Option<ConnectionId> {
+        match &self.link {
+            Link::Open(session) => Some(session.connection()),
+            Link::Connecting(_) | Link::Closed(_) => None,
+        }
+    }
+
+    /// What it sees.
+    pub fn world(&self) -> &WorldView {
+        &self.world
+    }
+
+    /// What it counted.
+    pub fn statistics(&self) -> Statistics {
+        let mut statistics = self.statistics.clone();
+        if let Link::Open(session) = &self.link {
+            (statistics.rtt, statistics.lost_to_server) = (session.rtt(), session.lost());
+        }
+        statistics
+    }
+
+    /// Bytes of memory, heap included.
+    pub fn memory_bytes(&self) -> usize {
+        let attempt = match &self.link {
+            Link::Connecting(_) => size_of::<Attempt>(),
+            Link::Open(_) | Link::Closed(_) => 0,
+        };
+        size_of::<Self>() + attempt + self.world.heap_bytes()
+    }
+
+    /// Sequence that the next input will have.
+    pub fn next_input(&self) -> u32 {
+        self.inputs.newest.wrapping_add(1)
+    }
+
+    /// Gives the input of the next tick; the next `poll_transmit` sends it. Returns its sequence.
+    pub fn set_input(&mut self, frame: InputFrame) -> u32 {
+        let inputs = &mut self.inputs;
+        inputs.frames.copy_within(..FRAMES - 1, 1);
+        inputs.frames[0] = frame;
+        inputs.newest = inputs.newest.wrapping_add(1);
+        inputs.pending = true;
+        inputs.newest
+    }
+
+    /// Says goodbye: three Disconnects, then the client is closed. One that has no session closes
+    /// at once.
+    pub fn leave(&mut self, now: Nanos) {
+        match &mut self.link {
+            Link::Connecting(_) => self.link = Link::Closed(CloseReason::Left),
+            Link::Open(session) => session.leave(now),
+            Link::Closed(_) => {}
+        }
+    }
+
+    /// Takes in a datagram; it is decrypted in place. `scratch` may be shared by all clients of a
+    /// thread.
+    ///
+    /// # Errors
+    /// Why the datagram was not used. It has been counted; there is nothing else to do.
+    pub fn handle_datagram(
+        &mut self,
+        now: Nanos,
+        datagram: &mut [u8],
+        scratch: &mut Scratch,
+    ) -> Result<Event, ClientError> {
+        self.statistics.datagrams_in = self.statistics.datagrams_in.wrapping_add(1);
+        let result = self.dispatch(now, datagram, scratch);
+        if let Err(reason) = result {
+            self.statistics.count_error(reason);
+        }
+        result
+    }
+
+    fn dispatch(
+        &mut self,
+        now: Nanos,
+        datagram: &mut [u8],
+        scratch: &mut Scratch,
+    ) -> Result<Event, ClientError> {
+        if !(DATAGRAM_MIN..=DATAGRAM_MAX).contains(&datagram.len()) {
+            return Err(ClientError::Size);
+        }
+        let header = Header::read(datagram).map_err(|_| ClientError::Header)?;
+        match &mut self.link {
+            Link::Open(session) if header.connection != ConnectionId::GATE => {
+                let opened = session.open(now, header, datagram)?;
+                self.handle_opened(now, opened, scratch)
+            }
+            Link::Connecting(attempt) if header.connection == ConnectionId::GATE => {
+                let answer = attempt.handle_datagram(now, datagram)?;
+                Ok(self.handle_answer(answer))
+            }
+            // The gate's answers to repeated Connects may come after the session has begun.
+            Link::Open(_) | Link::Closed(_) if header.connection == ConnectionId::GATE => {
+                Ok(Event::Nothing)
+            }
+            Link::Connecting(_) | Link::Open(_) | Link::Closed(_) => Err(ClientError::Connection),
+        }
+    }
+
+    fn handle_answer(&mut self, answer: Answer) -> Event {
+        match answer {
+            Answer::Cookie => Event::Nothing,
+            Answer::Advice { reason, retry_ms } => Event::Advice { reason, retry_ms },
+            Answer::Refused(status) => {
+                self.link = Link::Closed(CloseReason::Refused(status));
+                Event::Closed
+            }
+            Answer::Accepted(session, accepted) => {
+                self.link = Link::Open(session);
+                Event::Accepted { tick_hz: accepted.tick_hz, tick: accepted.tick }
+            }
+        }
+    }
+
+    fn handle_opened(
+        &mut self,
+        now: Nanos,
+        opened: Opened<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<Event, ClientError> {
+        let Link::Open(session) = &mut self.link else { return Err(ClientError::Connection) };
+        let mut event = Event::Nothing;
+        let mut close = None;
+        for message in Messages::new(opened.messages, opened.channel) {
+            let message = message.map_err(|_| ClientError::Message)?;
+            let stage = session.stage;
+            if !is_allowed(Direction::ToClient, opened.channel, stage, message.kind) {
+                return Err(ClientError::Unexpected);
+            }
+            if (opened.channel, message.kind) == (Channel::Unreliable, to_client::DELTA_SYNC) {
+                let sent = self.inputs.newest;
+                let Some(applied) = self.world.apply(message.body, sent, stage, scratch)? else {
+                    // Not acknowledged: its states were not taken over, so nothing may build on
+                    // them.
+                    self.statistics.stale_snapshots += 1;
+                    return Ok(Event::Stale);
+                };
+                self.statistics.count_applied(&applied);
+                if self.world.own().is_some() {
+                    session.stage = Stage::Entered;
+                }
+                event = Event::Snapshot(applied);
+                continue;
+            }
+            let control = ControlMessage::read(&message).map_err(|_| ClientError::Message)?;
+            match session.handle_control(now, control)? {
+                ControlOutcome::Nothing => {}
+                ControlOutcome::Confirmed => {
+                    self.enter_next = now;
+                    event = Event::Confirmed;
+                }
+                ControlOutcome::Disconnected(reason) => {
+                    close = Some(CloseReason::Disconnected(reason));
+                }
+            }
+        }
+        session.processed(opened.sequence, now);
+        if let Some(reason) = close {
+            self.close(reason);
+            return Ok(Event::Closed);
+        }
+        Ok(event)
+    }
+
+    /// Writes the next datagram that is due at `now` and returns its length.
+    pub fn poll_transmit(&mut self, now: Nanos, out: &mut [u8; DATAGRAM_MAX]) -> Option<usize> {
+        let length = self.transmit(now, out)?;
+        self.statistics.datagrams_out = self.statistics.datagrams_out.wrapping_add(1);
+        Some(length)
+    }
+
+    fn transmit(&mut self, now: Nanos, out: &mut [u8; DATAGRAM_MAX]) -> Option<usize> {
+        let session = match &mut self.link {
+            Link::Closed(_) => return None,
+            Link::Connecting(attempt) if now.since(attempt.started) >= TIMEOUT => {
+                self.link = Link::Closed(CloseReason::TimedOut);
+                return None;
+            }
+            Link::Connecting(attempt) => return attempt.poll_transmit(now, out),
+            Link::Open(session) => session,
+        };
+        if session.has_left() || session.is_timed_out(now) {
+            let left = session.is_leaving();
+            self.close(if left { CloseReason::Left } else { CloseReason::TimedOut });
+            return None;
+        }
+        if let Some(length) = session.poll_urgent(now, out) {
+            return Some(length);
+        }
+        if session.is_leaving() {
+            return None;
+        }
+        if session.stage == Stage::Entered && self.inputs.pending {
+            self.inputs.pending = false;
+            let Inputs { frames, newest, .. } = &self.inputs;
+            let known = FRAMES.min(*newest as usize);
+            return Some(session.send(now, Channel::Unreliable, out, |writer| {
+                put_input_frames(writer, *newest, &frames[..known]);
+            }));
+        }
+        if session.stage == Stage::Confirmed && now >= self.enter_next {
+            self.enter_next = now.plus(ENTER_RESEND);
+            return Some(session.send(now, Channel::Unreliable, out, put_enter_to_world));
+        }
+        session.poll_idle(now, out)
+    }
+
+    /// When `poll_transmit` has to be called again if nothing else happens; `None` once closed.
+    pub fn next_timeout(&self) -> Option<Nanos> {
+        match &self.link {
+            Link::Closed(_) => None,
+            Link::Connecting(attempt) => {
+                Some(attempt.next_send().min(attempt.started.plus(TIMEOUT)))
+            }
+            Link::Open(session) => {
+                let next = session.next_timeout();
+                let enters = session.stage == Stage::Confirmed && !session.is_leaving();
+                Some(if enters { next.min(self.enter_next) } else { next })
+            }
+        }
+    }
+
+    /// Ends the session and keeps what it measured.
+    fn close(&mut self, reason: CloseReason) {
+        self.statistics = self.statistics();
+        self.link = Link::Closed(reason);
+    }
+}

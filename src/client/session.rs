@@ -1,0 +1,290 @@
+//! The sealed half of a client: keys, sequences, replay window, acknowledgments, and what serves
+//! the connection itself. Knows nothing of the world; called by `machine`.
+
+use super::acks::{Processed, Rtt, Sent};
+use super::error::ClientError;
+use crate::crypto::aead::PacketKey;
+use crate::crypto::replay::ReplayWindow;
+use crate::crypto::schedule::Root;
+use crate::limits::{
+    DATAGRAM_MAX, DISCONNECT_INTERVAL_MS, DISCONNECT_REPEATS, HEADER_LEN, HEARTBEAT_MS,
+    REPLAY_WINDOW_CLIENT, TAG_LEN, TIMEOUT_MS,
+};
+use crate::time::Nanos;
+use crate::wire::{
+    AckBlock, Channel, ConnectionId, ControlMessage, DisconnectReason, Flags, Header, Reader,
+    Stage, Writer,
+};
+
+const CRYPTO_TEST_RESEND: Nanos = Nanos::from_ms(250);
+const ACK_DELAY: Nanos = Nanos::from_ms(25);
+const HEARTBEAT: Nanos = Nanos::from_ms(HEARTBEAT_MS);
+const TIMEOUT: Nanos = Nanos::from_ms(TIMEOUT_MS);
+/// Flags of packets that this version does not send: another epoch, fragments, compression,
+/// negotiation.
+const UNUSED: Flags = Flags(0x58);
+
+/// What a control message led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ControlOutcome {
+    Nothing,
+    Confirmed,
+    Disconnected(DisconnectReason),
+}
+
+/// A packet that opened.
+pub(super) struct Opened<'a> {
+    pub(super) channel: Channel,
+    pub(super) sequence: u64,
+    /// The plaintext behind the acknowledgment block.
+    pub(super) messages: &'a [u8],
+}
+
+/// An accepted session.
+pub(super) struct Session {
+    connection: ConnectionId,
+    pub(super) stage: Stage,
+    /// Of the last packet sent; the first has 1.
+    sequence: u64,
+    window: ReplayWindow<{ REPLAY_WINDOW_CLIENT / 64 }>,
+    processed: Processed,
+    heard_at: Nanos,
+    spoke_at: Nanos,
+    ack_sent_at: Nanos,
+    ping_sent_at: Nanos,
+    /// Nonce of a Ping that waits for its Pong.
+    pong_due: Option<u64>,
+    /// Next CryptoTest while unconfirmed, next Disconnect while leaving.
+    next_step: Nanos,
+    /// Disconnects still to be sent, once the client leaves.
+    farewells: Option<u8>,
+    crypto_test: [u8; 16],
+    sent: Sent,
+    seal_key: PacketKey,
+    open_key: PacketKey,
+}
+
+impl Session {
+    pub(super) fn new(
+        connection: ConnectionId,
+        root: &Root,
+        crypto_test: [u8; 16],
+        now: Nanos,
+    ) -> Self {
+        Self {
+            connection,
+            stage: Stage::Unconfirmed,
+            sequence: 0,
+            window: ReplayWindow::default(),
+            processed: Processed::default(),
+            heard_at: now,
+            spoke_at: now,
+            ack_sent_at: now,
+            ping_sent_at: now,
+            pong_due: None,
+            next_step: now,
+            farewells: None,
+            crypto_test,
+            sent: Sent::default(),
+            seal_key: PacketKey::new(&root.client_to_server(0)),
+            open_key: PacketKey::new(&root.server_to_client(0)),
+        }
+    }
+
+    pub(super) fn connection(&self) -> ConnectionId {
+        self.connection
+    }
+
+    pub(super) fn rtt(&self) -> Rtt {
+        self.sent.rtt
+    }
+
+    /// Packets of this client that the server never acknowledged.
+    pub(super) fn lost(&self) -> u32 {
+        self.sent.lost
+    }
+
+    pub(super) fn is_timed_out(&self, now: Nanos) -> bool {
+        now.since(self.heard_at) >= TIMEOUT
+    }
+
+    /// Opens `datagram`, whose header is `header`. Nothing has changed if this fails before the
+    /// packet authenticated; liveness and acknowledgments have been taken in when it succeeds.
+    pub(super) fn open<'a>(
+        &mut self,
+        now: Nanos,
+        header: Header,
+        datagram: &'a mut [u8],
+    ) -> Result<Opened<'a>, ClientError> {
+        if header.connection != self.connection {
+            return Err(ClientError::Connection);
+        }
+        self.window.peek(header.sequence).map_err(|_| ClientError::Replay)?;
+        if header.flags.contains(Flags::REKEY) {
+            return Err(ClientError::Epoch);
+        }
+        let plaintext: &'a [u8] = self.open_key.open(datagram).map_err(|_| ClientError::Open)?;
+        self.window.commit(header.sequence);
+        self.heard_at = now;
+        if header.flags.intersects(UNUSED) {
+            return Err(ClientError::Unexpected);
+        }
+        let mut messages = plaintext;
+        if header.flags.contains(Flags::ACKNOWLEDGMENT) {
+            let mut reader = Reader::new(plaintext);
+            let block = AckBlock::read(&mut reader).map_err(|_| ClientError::Message)?;
+            self.sent.handle(block, now).map_err(|_| ClientError::FalseAck)?;
+            messages = reader.slice(reader.remaining()).unwrap_or_default();
+        }
+        Ok(Opened { channel: header.channel, sequence: header.sequence, messages })
+    }
+
+    /// Marks a packet as processed, which is what acknowledges it.
+    pub(super) fn processed(&mut self, sequence: u64, now: Nanos) {
+        self.processed.note(sequence, now);
+    }
+
+    pub(super) fn handle_control(
+        &mut self,
+        now: Nanos,
+        message: ControlMessage,
+    ) -> Result<ControlOutcome, ClientError> {
+        match message {
+            ControlMessage::Ping { nonce } => self.pong_due = Some(nonce),
+            ControlMessage::Pong { nonce, .. } => {
+                // The nonce is the time the Ping left, so nothing needs to be remembered.
+                let elapsed = now.as_us().checked_sub(nonce).filter(|&us| us < 1 << 31);
+                self.sent.rtt.sample(elapsed.ok_or(ClientError::Unexpected)? as u32);
+            }
+            ControlMessage::Ack => {}
+            ControlMessage::Disconnect { reason, .. } => {
+                return Ok(ControlOutcome::Disconnected(reason));
+            }
+            ControlMessage::CryptoTestAck(echo) if echo == self.crypto_test => {
+                if self.stage == Stage::Unconfirmed {
+                    self.stage = Stage::Confirmed;
+                    return Ok(ControlOutcome::Confirmed);
+                }
+            }
+            ControlMessage::CryptoTestAck(_) | ControlMessage::CryptoTest(_) => {
+                return Err(ClientError::Unexpected);
+            }
+        }
+        Ok(ControlOutcome::Nothing)
+    }
+
+    /// Starts to leave: from now on nothing but Disconnects is sent.
+    pub(super) fn leave(&mut self, now: Nanos) {
+        if self.farewells.is_none() {
+            self.farewells = Some(DISCONNECT_REPEATS);
+            self.next_step = now;
+        }
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.farewells.is_some()
+    }
+
+    /// The client has said goodbye as often as it should.
+    pub(super) fn has_left(&self) -> bool {
+        self.farewells == Some(0)
+    }
+
+    /// Writes what the connection itself has to say before any game message.
+    pub(super) fn poll_urgent(
+        &mut self,
+        now: Nanos,
+        out: &mut [u8; DATAGRAM_MAX],
+    ) -> Option<usize> {
+        if let Some(left) = self.farewells {
+            if left == 0 || now < self.next_step {
+                return None;
+            }
+            self.farewells = Some(left - 1);
+            self.next_step = now.plus(Nanos::from_ms(DISCONNECT_INTERVAL_MS));
+            let goodbye = ControlMessage::Disconnect { reason: DisconnectReason::Left, retry_s: 0 };
+            return Some(self.send_control(now, goodbye, out));
+        }
+        if self.stage == Stage::Unconfirmed {
+            if now < self.next_step {
+                return None;
+            }
+            self.next_step = now.plus(CRYPTO_TEST_RESEND);
+            return Some(self.send_control(now, ControlMessage::CryptoTest(self.crypto_test), out));
+        }
+        let nonce = self.pong_due.take()?;
+        Some(self.send_control(now, ControlMessage::Pong { nonce, clock_us: now.as_us() }, out))
+    }
+
+    /// Writes what is left when no game message has to go: a Ping after silence, or an
+    /// acknowledgment that has waited long enough.
+    pub(super) fn poll_idle(&mut self, now: Nanos, out: &mut [u8; DATAGRAM_MAX]) -> Option<usize> {
+        if self.stage == Stage::Unconfirmed || self.is_leaving() {
+            return None;
+        }
+        if now >= self.ping_due() {
+            self.ping_sent_at = now;
+            return Some(self.send_control(now, ControlMessage::Ping { nonce: now.as_us() }, out));
+        }
+        let ack_due = self.processed.unsent && now.since(self.ack_sent_at) >= ACK_DELAY;
+        ack_due.then(|| self.send_control(now, ControlMessage::Ack, out))
+    }
+
+    fn ping_due(&self) -> Nanos {
+        let silence = self.heard_at.min(self.spoke_at).plus(HEARTBEAT);
+        silence.max(self.ping_sent_at.plus(HEARTBEAT))
+    }
+
+    /// When `poll_urgent` or `poll_idle` may have something, or the session times out.
+    pub(super) fn next_timeout(&self) -> Nanos {
+        if self.pong_due.is_some() {
+            return Nanos(0);
+        }
+        let mut next = self.heard_at.plus(TIMEOUT);
+        if self.is_leaving() || self.stage == Stage::Unconfirmed {
+            return next.min(self.next_step);
+        }
+        next = next.min(self.ping_due());
+        if self.processed.unsent { next.min(self.ack_sent_at.plus(ACK_DELAY)) } else { next }
+    }
+
+    fn send_control(
+        &mut self,
+        now: Nanos,
+        message: ControlMessage,
+        out: &mut [u8; DATAGRAM_MAX],
+    ) -> usize {
+        self.send(now, Channel::Control, out, |writer| message.write(writer))
+    }
+
+    /// Writes and seals a packet: header, acknowledgments, then what `messages` writes (the
+    /// caller's own messages are bounded and fit). Returns the length of the datagram.
+    #[inline]
+    pub(super) fn send(
+        &mut self,
+        now: Nanos,
+        channel: Channel,
+        out: &mut [u8; DATAGRAM_MAX],
+        messages: impl FnOnce(&mut Writer<'_>),
+    ) -> usize {
+        self.sequence += 1;
+        let block = self.processed.block(now).filter(|_| self.stage != Stage::Unconfirmed);
+        let flags =
+            if block.is_some() { Flags::SEALED.with(Flags::ACKNOWLEDGMENT) } else { Flags::SEALED };
+        let mut writer = Writer::new(&mut out[..DATAGRAM_MAX - TAG_LEN]);
+        let (connection, sequence) = (self.connection, self.sequence);
+        Header { connection, channel, flags, sequence }.put(&mut writer);
+        if let Some(block) = block {
+            block.write(&mut writer);
+            self.processed.unsent = false;
+            self.ack_sent_at = now;
+        }
+        messages(&mut writer);
+        let end = writer.finish().expect("own messages are far smaller than a datagram");
+        debug_assert!(end >= HEADER_LEN);
+        self.seal_key.seal(&mut out[..end + TAG_LEN]);
+        self.sent.note(self.sequence, now);
+        self.spoke_at = now;
+        end + TAG_LEN
+    }
+}

@@ -1,0 +1,112 @@
+//! What a client sees: its own state and the entities in its slots.
+
+use super::error::ClientError;
+use super::history::History;
+use super::snapshot::{Applied, Breach, Scratch, apply};
+use crate::state::{Kind, QuantizedState};
+use crate::units::{EntityId, Tick};
+use crate::wire::Stage;
+use crate::wire::snapshot::OwnState;
+
+/// An entity that the client sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The slot it occupies, below 128.
+    pub slot: u8,
+    /// Who it is.
+    pub entity: EntityId,
+    /// What it is.
+    pub kind: Kind,
+    /// Its newest state.
+    pub state: QuantizedState,
+}
+
+/// The world as the newest applied snapshot and those before it tell it.
+pub struct WorldView {
+    tick: Tick,
+    last_processed_input: u32,
+    own: Option<OwnState>,
+    history: History,
+}
+
+impl WorldView {
+    pub(super) fn new() -> Self {
+        Self { tick: 0, last_processed_input: 0, own: None, history: History::new() }
+    }
+
+    /// Tick of the newest applied snapshot, 0 before the first.
+    pub fn tick(&self) -> Tick {
+        self.tick
+    }
+
+    /// Newest input that the server had applied.
+    pub fn last_processed_input(&self) -> u32 {
+        self.last_processed_input
+    }
+
+    /// The player's own entity in full precision.
+    pub fn own(&self) -> Option<&OwnState> {
+        self.own.as_ref()
+    }
+
+    /// How many entities are seen.
+    pub fn visible(&self) -> u32 {
+        self.history.occupied().count_ones()
+    }
+
+    /// The entity in `slot`.
+    pub fn seen(&self, slot: u8) -> Option<Seen> {
+        let (entity, kind, state) = self.history.newest(slot)?;
+        Some(Seen { slot, entity, kind, state })
+    }
+
+    /// All entities by slot.
+    pub fn entities(&self) -> impl Iterator<Item = Seen> + '_ {
+        (0..128).filter_map(|slot| self.seen(slot))
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.history.heap_bytes()
+    }
+
+    /// Applies a snapshot; `None` if its tick is not newer. `sent_input` is the newest input sent.
+    pub(super) fn apply(
+        &mut self,
+        body: &[u8],
+        sent_input: u32,
+        stage: Stage,
+        scratch: &mut Scratch,
+    ) -> Result<Option<Applied>, ClientError> {
+        let Some(told) = apply(&mut self.history, self.tick, body, scratch)? else {
+            return Ok(None);
+        };
+        let mut breaches = told.breaches;
+        let (before, after) = (self.last_processed_input, told.last_processed_input);
+        breaches.note(Breach::INPUT_ORDER, after < before || after > sent_input);
+        breaches.note(Breach::OWN_MISSING, stage == Stage::Entered && told.own.is_none());
+        if let Some(own) = &told.own {
+            let known = self.own.as_ref().map(|before| before.id);
+            breaches.note(Breach::OWN_ID_CHANGED, known.is_some_and(|id| id != own.id));
+            if told.full_entries > 0 || known != Some(own.id) {
+                let shown = self.history.slots_of(own.id) != 0;
+                breaches.note(Breach::OWN_VISIBLE, shown);
+            }
+            self.own = Some(*own);
+        }
+        let missed = if self.tick == 0 { 0 } else { told.tick - self.tick - 1 };
+        self.tick = told.tick;
+        self.last_processed_input = after;
+        Ok(Some(Applied {
+            tick: told.tick,
+            missed_ticks: missed,
+            last_processed_input: after,
+            previous_input: before,
+            entries: told.entries,
+            full_entries: told.full_entries,
+            removals: told.removals,
+            age_sum: told.age_sum,
+            body_len: body.len() as u16,
+            breaches,
+        }))
+    }
+}
