@@ -8,9 +8,8 @@ use super::{Client, ClientError, Event, Scratch, State, Ticket};
 use crate::crypto::aead::PacketKey;
 use crate::crypto::noise::{Responder, StaticKeys};
 use crate::crypto::schedule::Root;
-use crate::host::entropy::SeededEntropy;
 use crate::limits::DATAGRAM_MAX;
-use crate::time::Nanos;
+use crate::time::{Entropy, Nanos};
 use crate::units::EntityId;
 use crate::wire::snapshot::{EntryBody, OwnState, SnapshotHead, write_entry_head};
 use crate::wire::*;
@@ -18,6 +17,23 @@ use crate::wire::*;
 pub(super) const PROTOCOL: u64 = 0x5449_4445;
 const PSK: [u8; 32] = [9; 32];
 const SECRET: [u8; 32] = [3; 32];
+
+/// A reproducible stream: a counter through a mixing function.
+pub(super) struct Seeded(pub(super) u64);
+
+impl Seeded {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 31)).wrapping_mul(0xD6E8_FEB8_6659_FD93);
+        mixed ^ (mixed >> 32)
+    }
+}
+
+impl Entropy for Seeded {
+    fn fill(&mut self, out: &mut [u8]) {
+        out.fill_with(|| self.next() as u8);
+    }
+}
 
 pub(super) fn ticket() -> Ticket {
     Ticket {
@@ -154,7 +170,7 @@ pub(super) struct Pair {
 }
 
 pub(super) fn new_client() -> Client {
-    Client::new(&ticket(), [1; 8], Nanos(0), &mut SeededEntropy(5)).unwrap()
+    Client::new(&ticket(), [1; 8], Nanos(0), &mut Seeded(5)).unwrap()
 }
 
 pub(super) fn transmit(client: &mut Client, now: Nanos) -> Option<Vec<u8>> {
