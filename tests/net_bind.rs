@@ -80,6 +80,8 @@ fn a_buffer_smaller_than_wished_is_a_warning_with_the_command_that_mends_it() {
     assert!(text.contains("sysctl -w net.core.rmem_max=3221225472"), "{text}");
     assert!(text.contains(&warning.granted.to_string()), "{text}");
 
-    wish.receive_buffer = 64 << 10;
+    wish.send_buffer = 3 << 30;
+    assert_eq!(SocketGroup::bind(&wish).unwrap().warnings().len(), 2, "one for each kind");
+    (wish.receive_buffer, wish.send_buffer) = (64 << 10, 64 << 10);
     assert!(SocketGroup::bind(&wish).unwrap().warnings().is_empty());
 }

@@ -293,6 +293,20 @@ fn more_datagrams_than_buffers_are_all_delivered_because_the_kernel_holds_them()
 }
 
 #[test]
+fn a_flood_holds_a_thread_for_no_longer_than_the_limit_of_one_call() {
+    for_each_backend(|backend| {
+        let config = PortConfig { receive_buffers: 64, ..SMALL };
+        let (mut port, _group) = port_on(backend, "127.0.0.1", &config);
+        let sender = peer("127.0.0.1");
+        (0..200).for_each(|_| drop(sender.send_to(&[5; 40], port.local_address())));
+        let report = port.receive(0, Duration::ZERO, &mut |_| {}).unwrap();
+        assert_eq!((report.datagrams, report.more), (64, true));
+        assert_eq!(collect(&mut *port, 136).0.len(), 136);
+        assert!(!port.receive(0, Duration::ZERO, &mut |_| {}).unwrap().more);
+    });
+}
+
+#[test]
 fn steering_sends_byte_zero_to_the_socket_of_that_index_whatever_the_source() {
     for_each_backend(|backend| {
         for (listen, reach) in [("127.0.0.1", "127.0.0.1"), ("::", "127.0.0.1"), ("::1", "::1")] {

@@ -23,8 +23,8 @@ pub struct BindConfig {
     pub address: SocketAddr,
     /// Sockets in the group: the gate and one per shard, 1 to 256.
     pub sockets: usize,
-    /// Bytes of datagrams each socket may hold for us, kernel overhead included (a datagram of 60
-    /// bytes occupies 768).
+    /// Bytes of datagrams each socket may hold for us. The kernel grants twice as much and counts
+    /// its own overhead: a datagram of 60 bytes takes 832 of them, one of 400 takes 1,280.
     pub receive_buffer: usize,
     /// Bytes of datagrams each socket may have on their way out.
     pub send_buffer: usize,
@@ -114,7 +114,6 @@ impl SocketGroup {
             size_buffers(socket, config.receive_buffer, config.send_buffer, &mut warnings)
                 .map_err(fail)?;
         }
-        warnings.dedup();
         Ok(Self { sockets, warnings, _lock: lock })
     }
 
@@ -193,8 +192,10 @@ fn size_buffers(
         (BufferKind::Send, send, socket.send_buffer_size()? / 2),
     ];
     for (kind, wished, granted) in granted {
-        if granted < wished {
-            warnings.push(BufferWarning { kind, wished, granted });
+        let warning = BufferWarning { kind, wished, granted };
+        // The sockets of a group are all treated alike: one warning for all.
+        if granted < wished && !warnings.contains(&warning) {
+            warnings.push(warning);
         }
     }
     Ok(())

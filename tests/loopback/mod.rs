@@ -12,6 +12,7 @@ pub(crate) const SMALL: PortConfig =
     PortConfig { receive_buffers: 256, send_slots: 4096, submission_entries: 4096 };
 
 /// The backends under test. io_uring may only be left out on purpose.
+#[expect(clippy::disallowed_methods, reason = "the test environment speaks through a variable")]
 pub(crate) fn backends() -> Vec<Backend> {
     match choose_backend(IoChoice::Uring, &SMALL) {
         Ok(_) => vec![Backend::Uring, Backend::Mmsg],
