@@ -119,7 +119,7 @@ impl Backend {
 pub struct PortConfig {
     /// Datagrams that can be received without us looking, at 1,280 bytes each (io_uring: the
     /// provided buffers, rounded up to a power of two; mmsg: only the bound of one drain). Two
-    /// ticks of input.
+    /// ticks of input keep the receive armed; fewer lose nothing, since the socket holds the rest.
     pub receive_buffers: u16,
     /// Slots of the send arena, at 1,216 bytes each.
     pub send_slots: usize,

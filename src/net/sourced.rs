@@ -98,6 +98,10 @@ impl SourcedPort {
 
     /// Hands what has arrived to `handler`, in batches of at most [`BATCH`]. If nothing has, waits
     /// for the first datagram for `timeout` (zero: polls).
+    ///
+    /// On loopback, sleeping a little and then polling is kinder than waiting here: a thread that
+    /// waits is woken by whoever sends, and the server would pay for it (about 700 ns for each
+    /// datagram in a profile of an echo on Linux 6.18).
     pub fn receive(
         &mut self,
         timeout: Duration,
