@@ -1,5 +1,5 @@
-//! The report of a run, schema `tidelock.run/1` (described in `docs/RUN_REPORT.md`), and what it is made
-//! from: the state of a server as its admin socket tells it.
+//! The report of a run, schema `tidelock.run/1` (described in `docs/RUN_REPORT.md`), and what it is
+//! made from: the state of a server as its admin socket tells it.
 
 use crate::host::facts::HostFacts;
 use crate::metrics::{Counter, Counters, DropReason, Histograms, Phase, Quantiles};
@@ -89,8 +89,22 @@ pub struct ClientReport {
     pub latency_ms: Quantiles,
     /// Packets that opened and broke the rules of the protocol.
     pub decode_errors: u64,
-    /// Datagrams that the server sent and no player received, as far as the server's count is known.
+    /// Datagrams that the server sent and no player received, over the whole run; without the
+    /// server's counts, the snapshots of the measured window that never came.
     pub lost: u64,
+    /// Datagrams that the players sent and the server did not receive, over the whole run; `None`
+    /// without the server's counts.
+    pub lost_to_server: Option<u64>,
+    /// Inputs sent in the measured window.
+    pub inputs: u64,
+    /// Of those, the ones sent more than 5 ms after their time.
+    pub late_sends: u64,
+    /// Snapshots applied in the measured window.
+    pub snapshots: u64,
+    /// Everything that went wrong in the measured window, by name.
+    pub faults: BTreeMap<String, u64>,
+    /// CPU time of the generator per player and tick, nanoseconds.
+    pub cpu_ns_per_player_tick: f64,
     /// Share of one core that the generator used, 0 to 1 per thread.
     pub cpu_share: f64,
     /// True if the generator, and not the server, set the limit.
@@ -108,8 +122,8 @@ pub struct FloorReport {
     pub range: [f64; 2],
 }
 
-/// The state of a running server. Counters are sums over all threads since the start; quantiles cover the
-/// time since the last `mark`.
+/// The state of a running server. Counters are sums over all threads since the start; quantiles
+/// cover the time since the last `mark`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stats {
     /// Commit of the server.
@@ -177,7 +191,8 @@ impl Stats {
             .map_err(|error| format!("not the statistics of a server: {error}"))
     }
 
-    /// What happened between `earlier` and this state. The quantiles are this state's: mark at `earlier`.
+    /// What happened between `earlier` and this state. The quantiles are this state's: mark at
+    /// `earlier`.
     pub fn since(&self, earlier: &Self) -> ServerReport {
         let grown =
             |counter: Counter| self.counter(counter).saturating_sub(earlier.counter(counter));

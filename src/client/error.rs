@@ -66,6 +66,13 @@ client_errors! {
     NoBaseline = "no_baseline",
 }
 
+impl ClientError {
+    /// Whether the packet was authentic: the server itself broke the rules, or there is a bug here.
+    pub const fn is_after_open(self) -> bool {
+        self as u8 >= Self::Message as u8
+    }
+}
+
 impl From<SnapshotError> for ClientError {
     fn from(error: SnapshotError) -> Self {
         match error {

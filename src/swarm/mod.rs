@@ -1,5 +1,99 @@
-//! Bots: thousands of clients on one thread and one socket, sending on an open-loop schedule.
+//! Bots: thousands of clients on one thread and one socket, each a real session with its own keys,
+//! sending on an open-loop schedule and checking every snapshot.
+//!
+//! Owns: when bots join, move, send and leave, and what they measure. Never touches a server's
+//! state: it speaks the protocol like any client. Called by `demo` and by the `loadgen` package.
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | `schedule` | when which bot sends |
+//! | `profile` | how bots move |
+//! | `addressing` | which bot a datagram is for |
+//! | `engine` | the loop of one thread |
+//! | `board`, `crew` | the threads, and what they are told and tell |
+//! | `totals` | what is counted |
+//! | `conduct`, `table` | a whole run, and its report |
+
+mod addressing;
+mod board;
+mod conduct;
+mod crew;
+mod engine;
 mod profile;
 mod schedule;
-pub use profile::{Profile, Step, Walk};
+mod table;
+mod totals;
+
+pub use board::{Live, Stage};
+pub use conduct::{AskServer, Conducted, Moment, Plan, Progress, conduct};
+pub use crew::{Crew, SwarmReport};
+pub use profile::{Profile, Walk};
 pub use schedule::{Due, Schedule};
+pub use table::{live_line, table};
+pub use totals::Totals;
+
+use crate::client;
+use crate::keys::{BackendKeys, Ticket};
+use crate::limits::PLAINTEXT_MAX;
+use crate::wire::PublicToken;
+use std::net::SocketAddr;
+
+/// A build number that no server refuses.
+const BUILD: u32 = 1;
+
+/// What a swarm does.
+#[derive(Clone, Debug)]
+pub struct SwarmConfig {
+    /// The server. On 127/8 every bot has its own source address, else all share one.
+    pub server: SocketAddr,
+    /// Mints the bots' tokens.
+    pub keys: BackendKeys,
+    /// Bots.
+    pub players: u32,
+    /// Player id of the first bot; the others follow.
+    pub first_player: u64,
+    /// Inputs of one bot per second.
+    pub rate: u32,
+    /// How they move.
+    pub profile: Profile,
+    /// Decides where they start and how they walk.
+    pub seed: u64,
+    /// Bots that begin to join per second, all threads together.
+    pub connects_per_s: u32,
+    /// Bytes of plaintext a snapshot's packet may have; more is a fault of the server.
+    pub budget: usize,
+}
+
+impl SwarmConfig {
+    /// `players` bots with the usual habits.
+    pub fn new(server: SocketAddr, keys: BackendKeys, players: u32) -> Self {
+        Self {
+            server,
+            keys,
+            players,
+            first_player: 1,
+            rate: 60,
+            profile: Profile::Uniform,
+            seed: 1,
+            connects_per_s: 800,
+            budget: PLAINTEXT_MAX,
+        }
+    }
+}
+
+/// What the client core needs of a ticket.
+fn client_ticket(ticket: &Ticket) -> client::Ticket {
+    client::Ticket {
+        protocol_id: ticket.protocol_id,
+        token: PublicToken {
+            kind: ticket.token_kind,
+            key_id: ticket.token_key_id,
+            nonce: ticket.token_nonce,
+            expiry_s: ticket.token_expiry,
+            sealed: ticket.sealed_token,
+        },
+        psk: ticket.psk.0,
+        server_public: ticket.server_public,
+        build: BUILD,
+    }
+}

@@ -63,8 +63,13 @@ impl Schedule {
     }
 
     fn at(&self, index: u64) -> Nanos {
-        let offset = u128::from(index) * 1_000_000_000 / u128::from(self.per_second);
-        Nanos(self.start.0 + offset as u64)
+        const SECOND: u64 = 1_000_000_000;
+        // Called for every input and every snapshot, and 64 bits last for hours of any swarm.
+        let offset = match index.checked_mul(SECOND) {
+            Some(product) => product / self.per_second,
+            None => (u128::from(index) * u128::from(SECOND) / u128::from(self.per_second)) as u64,
+        };
+        Nanos(self.start.0 + offset)
     }
 }
 
@@ -105,9 +110,11 @@ mod tests {
     }
 
     #[test]
-    fn the_schedule_does_not_drift_in_a_day() {
+    fn the_schedule_does_not_drift_in_a_hundred_days() {
         let schedule = Schedule::new(Nanos(5), 3000, 60);
-        let day = schedule.intended(0, 60 * 86_400);
-        assert_eq!(day, Nanos(5 + 86_400 * 1_000_000_000));
+        for days in [1, 100] {
+            let day = schedule.intended(0, 60 * 86_400 * days);
+            assert_eq!(day, Nanos(5 + 86_400 * 1_000_000_000 * u64::from(days)));
+        }
     }
 }
