@@ -9,6 +9,8 @@
 //! A kernel owns no state, knows no entity lifecycle and allocates only in constructors. `world`
 //! calls the kernels; the client may call the movement definition to predict.
 
+mod axis;
+mod candidates;
 pub mod grid;
 pub mod lanes;
 pub mod movement;

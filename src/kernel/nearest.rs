@@ -9,12 +9,15 @@
 //! The result is exact: the K smallest by (d², id), where d² is rounded as [`distance_squared`]
 //! rounds it. It is a set: the order of the rows in it is not defined.
 
+use super::candidates::{Candidates, LANE_MASKS, Limit};
 use super::lanes::LANES;
 use crate::limits::VISIBLE_MAX;
 use wide::{f32x8, u32x8};
 
 /// Candidates that can wait for a selection.
 const BUFFER: usize = 2 * VISIBLE_MAX;
+/// Candidates that a selection may leave beyond K.
+const SPARE: usize = 32;
 /// Candidates between enter and leave distance that can wait for a look at the held set.
 const RING: usize = 128;
 
@@ -88,6 +91,18 @@ pub struct Span<'a> {
     pub len: usize,
 }
 
+impl<'a> Span<'a> {
+    /// The span without its first `count` entities; nothing if it has not that many.
+    fn beyond(self, count: usize) -> Span<'a> {
+        Span {
+            position: self.position.map(|column| &column[count..]),
+            ids: &self.ids[count..],
+            rows: &self.rows[count..],
+            len: self.len.saturating_sub(count),
+        }
+    }
+}
+
 /// What a viewer looks for in one kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Probe {
@@ -101,16 +116,13 @@ pub struct Probe {
     pub row_offset: u32,
 }
 
-/// Up to [`VISIBLE_MAX`] rows: the nearest that a query found. Reused from query to query; about 7
+/// Up to [`VISIBLE_MAX`] rows: the nearest that a query found. Reused from query to query; about 5
 /// KB.
 #[derive(Clone, Debug)]
 pub struct Nearest {
     found: Candidates<{ BUFFER + LANES }>,
     ring: Candidates<{ RING + LANES }>,
-    /// Only candidates below this key can still be among the K nearest.
-    limit_squared: f32,
-    limit_id: u32,
-    order: [(u64, u32); BUFFER],
+    limit: Limit,
 }
 
 impl Default for Nearest {
@@ -122,13 +134,7 @@ impl Default for Nearest {
 impl Nearest {
     /// Empty.
     pub fn new() -> Self {
-        Self {
-            found: Candidates::new(),
-            ring: Candidates::new(),
-            limit_squared: f32::INFINITY,
-            limit_id: 0,
-            order: [(0, 0); BUFFER],
-        }
+        Self { found: Candidates::new(), ring: Candidates::new(), limit: Limit::NONE }
     }
 
     /// Forgets everything; call it before the first query of a viewer. Queries of several indexes
@@ -136,8 +142,7 @@ impl Nearest {
     pub fn clear(&mut self) {
         self.found.len = 0;
         self.ring.len = 0;
-        self.limit_squared = f32::INFINITY;
-        self.limit_id = 0;
+        self.limit = Limit::NONE;
     }
 
     /// Entities found.
@@ -152,55 +157,33 @@ impl Nearest {
 
     /// The rows found, offsets included, in no defined order.
     pub fn rows(&self) -> &[u32] {
-        &self.found.row[..self.found.len]
+        &self.found.rows[..self.found.len]
     }
 
     /// Squared distances in cm², parallel to [`Self::rows`].
     pub fn distances_squared(&self) -> &[f32] {
-        bytemuck::cast_slice(&self.found.squared[..self.found.len])
+        &self.found.squared[..self.found.len]
     }
 
     /// The squared distance beyond which nothing can be among the K nearest any more.
     pub(super) fn limit_squared(&self) -> f32 {
-        self.limit_squared
+        self.limit.squared
     }
 
     /// Takes in the entities of `span` that `probe` can see.
     pub(super) fn scan(&mut self, span: Span<'_>, probe: &Probe, held: &HeldSet) {
-        let padded = span.len.next_multiple_of(LANES);
-        let [x, y, z] = span.position.map(|column| column[..padded].as_chunks::<LANES>().0);
-        let ids = span.ids[..padded].as_chunks::<LANES>().0;
-        let rows = span.rows[..padded].as_chunks::<LANES>().0;
-        let [viewer_x, viewer_y, viewer_z] = probe.viewer.map(f32x8::splat);
-        let enter = f32x8::splat(probe.enter_squared);
-        let mut reach = f32x8::splat(probe.leave_squared.min(self.limit_squared));
-        let mut left = span.len;
-        let blocks = x.iter().zip(y).zip(z).zip(ids.iter().zip(rows));
-        for (((x, y), z), (ids, rows)) in blocks {
-            let inside = LANE_MASKS[left.min(LANES)];
-            left = left.saturating_sub(LANES);
-            let dx = f32x8::new(*x) - viewer_x;
-            let dy = f32x8::new(*y) - viewer_y;
-            let dz = f32x8::new(*z) - viewer_z;
-            let squared = dx * dx + dy * dy + dz * dz;
-            let near = squared.simd_le(reach).to_bitmask() & inside;
-            if near == 0 {
-                continue;
-            }
-            let ids = u32x8::new(*ids);
-            let limit = f32x8::splat(self.limit_squared);
-            let tied: u32x8 = bytemuck::cast(squared.simd_eq(limit));
-            let tied = (tied & ids.simd_lt(u32x8::splat(self.limit_id))).to_bitmask();
-            let near = near & (squared.simd_lt(limit).to_bitmask() | tied);
-            let sure = near & squared.simd_le(enter).to_bitmask();
-            let squared: u32x8 = bytemuck::cast(squared);
-            let rows = u32x8::new(*rows) + u32x8::splat(probe.row_offset);
-            self.found.append(sure, squared, ids, rows);
-            self.ring.append(near & !sure, squared, ids, rows);
-            if self.found.len > BUFFER - LANES || self.ring.len > RING - LANES {
+        let mut done = 0;
+        while done < span.len {
+            done += if self.limit.squared == f32::INFINITY {
+                self.sweep::<false>(span.beyond(done), probe)
+            } else {
+                self.sweep::<true>(span.beyond(done), probe)
+            };
+            if self.ring.is_almost_full() {
                 self.judge_ring(held);
-                self.select();
-                reach = f32x8::splat(probe.leave_squared.min(self.limit_squared));
+            }
+            if self.found.is_almost_full() {
+                self.select(SPARE);
             }
         }
     }
@@ -208,105 +191,76 @@ impl Nearest {
     /// Ends a query: decides about the last candidates and keeps the K nearest.
     pub fn finish(&mut self, held: &HeldSet) {
         self.judge_ring(held);
-        self.select();
+        self.select(0);
+    }
+
+    /// Appends candidates until the span ends or a buffer is almost full; gives the entities
+    /// passed, rounded up to whole blocks. `LIMITED` tells whether there is a limit: in the common
+    /// case of a viewer that sees fewer than K there never is.
+    fn sweep<const LIMITED: bool>(&mut self, span: Span<'_>, probe: &Probe) -> usize {
+        let padded = span.len.next_multiple_of(LANES);
+        let [x, y, z] = span.position.map(|column| column[..padded].as_chunks::<LANES>().0);
+        let ids = span.ids[..padded].as_chunks::<LANES>().0;
+        let rows = span.rows[..padded].as_chunks::<LANES>().0;
+        let [viewer_x, viewer_y, viewer_z] = probe.viewer.map(f32x8::splat);
+        let enter = f32x8::splat(probe.enter_squared);
+        let reach = f32x8::splat(probe.leave_squared.min(self.limit.squared));
+        let row_offset = u32x8::splat(probe.row_offset);
+        let mut left = span.len;
+        let blocks = x.iter().zip(y).zip(z).zip(ids.iter().zip(rows));
+        for (block, (((x, y), z), (ids, rows))) in blocks.enumerate() {
+            let inside = LANE_MASKS[left.min(LANES)];
+            left = left.saturating_sub(LANES);
+            let dx = f32x8::new(*x) - viewer_x;
+            let dy = f32x8::new(*y) - viewer_y;
+            let dz = f32x8::new(*z) - viewer_z;
+            let squared = dx * dx + dy * dy + dz * dz;
+            let mut near = squared.simd_le(reach).to_bitmask() & inside;
+            let ids = u32x8::new(*ids);
+            if LIMITED {
+                // In a crowd nearly every block ends here. Without a limit about half do, at
+                // random, and the mispredicted jump would cost more than appending nothing.
+                if near == 0 {
+                    continue;
+                }
+                near &= self.limit.admits(squared, ids);
+                if near == 0 {
+                    continue;
+                }
+            }
+            let sure = near & squared.simd_le(enter).to_bitmask();
+            let rows = u32x8::new(*rows) + row_offset;
+            self.found.append(sure, squared, ids, rows);
+            // N.B. A branch around this append, which has nothing to do three times in four, was
+            // slower: 290 ns per query instead of 240.
+            self.ring.append(near & !sure, squared, ids, rows);
+            if self.found.is_almost_full() || self.ring.is_almost_full() {
+                return (block + 1) * LANES;
+            }
+        }
+        padded
     }
 
     /// Moves the held ones of the candidates between enter and leave distance to the found.
     fn judge_ring(&mut self, held: &HeldSet) {
         for i in 0..self.ring.len {
-            let row = self.ring.row[i];
+            let row = self.ring.rows[i];
             if held.holds(row) {
-                if self.found.len == BUFFER {
-                    self.select();
+                if self.found.is_almost_full() {
+                    self.select(SPARE);
                 }
-                self.found.push(self.ring.squared[i], self.ring.id[i], row);
+                self.found.push(self.ring.squared[i], self.ring.ids[i], row);
             }
         }
         self.ring.len = 0;
     }
 
-    /// Keeps the K smallest keys, if there are more, and lowers the limit to the largest of them.
-    fn select(&mut self) {
-        let found = &mut self.found;
-        if found.len <= VISIBLE_MAX {
-            return;
+    /// Keeps the K smallest keys and up to `spare` more, and lowers the limit to the largest of
+    /// them. The spare ones save most of the search for the limit while the query still runs.
+    fn select(&mut self, spare: usize) {
+        if self.found.len > VISIBLE_MAX + spare {
+            self.limit = self.found.limit(VISIBLE_MAX, VISIBLE_MAX + spare);
+            self.found.retain(self.limit);
         }
-        let order = &mut self.order[..found.len];
-        for (i, slot) in order.iter_mut().enumerate() {
-            // The bits of a distance order like the distance, since it is never negative.
-            *slot = (u64::from(found.squared[i]) << 32 | u64::from(found.id[i]), found.row[i]);
-        }
-        let (_, &mut (limit, _), _) = order.select_nth_unstable(VISIBLE_MAX - 1);
-        for (i, &(key, row)) in order[..VISIBLE_MAX].iter().enumerate() {
-            found.squared[i] = (key >> 32) as u32;
-            found.id[i] = key as u32;
-            found.row[i] = row;
-        }
-        found.len = VISIBLE_MAX;
-        self.limit_squared = f32::from_bits((limit >> 32) as u32);
-        self.limit_id = limit as u32;
     }
 }
-
-/// Candidates in three parallel columns, with a spare block behind so that an append may write
-/// eight lanes wherever it starts.
-#[derive(Clone, Debug)]
-struct Candidates<const N: usize> {
-    squared: [u32; N],
-    id: [u32; N],
-    row: [u32; N],
-    len: usize,
-}
-
-impl<const N: usize> Candidates<N> {
-    const fn new() -> Self {
-        Self { squared: [0; N], id: [0; N], row: [0; N], len: 0 }
-    }
-
-    fn push(&mut self, squared: u32, id: u32, row: u32) {
-        self.squared[self.len] = squared;
-        self.id[self.len] = id;
-        self.row[self.len] = row;
-        self.len += 1;
-    }
-
-    /// Appends the lanes whose bit is set in `taken`.
-    #[inline(always)]
-    fn append(&mut self, taken: u32, squared: u32x8, id: u32x8, row: u32x8) {
-        let packing = u32x8::new(PACKINGS[(taken & 0xFF) as usize]);
-        let place = self.len..self.len + LANES;
-        self.squared[place.clone()].copy_from_slice(squared.shuffle(packing).as_array());
-        self.id[place.clone()].copy_from_slice(id.shuffle(packing).as_array());
-        self.row[place].copy_from_slice(row.shuffle(packing).as_array());
-        self.len += taken.count_ones() as usize;
-    }
-}
-
-/// `LANE_MASKS[n]`: the first n lanes.
-const LANE_MASKS: [u32; LANES + 1] = {
-    let mut masks = [0; LANES + 1];
-    let mut n = 0;
-    while n <= LANES {
-        masks[n] = (1 << n) - 1;
-        n += 1;
-    }
-    masks
-};
-
-/// For every set of lanes the shuffle that moves them to the front, in order.
-static PACKINGS: [[u32; LANES]; 256] = {
-    let mut packings = [[0; LANES]; 256];
-    let mut set = 0;
-    while set < 256 {
-        let (mut lane, mut place) = (0, 0);
-        while lane < LANES {
-            if set & (1 << lane) != 0 {
-                packings[set][place] = lane as u32;
-                place += 1;
-            }
-            lane += 1;
-        }
-        set += 1;
-    }
-    packings
-};

@@ -279,3 +279,42 @@ fn several_grids_asked_in_turn_answer_like_one() {
         assert_eq!(found, expected, "seed {seed}");
     }
 }
+
+#[test]
+fn rows_by_place_are_the_rows_of_the_kind() {
+    let mut random = Seeded(70);
+    let mixed = |random: &mut Seeded| Kind::from_wire(random.below(6) as u8 * 2);
+    let crowd = entities(&mut random, 700, PLACES[0].1, mixed);
+    let scene = Scene::new("mixed", 70, Kind::ALL.map(Kind::radius), crowd);
+    for kind in Kind::ALL {
+        let mut rows = scene.grid.rows_by_place(kind).to_vec();
+        rows.sort_unstable();
+        let of_kind = (0..700).filter(|&row| scene.entities[row as usize].kind == Some(kind));
+        assert_eq!(rows, of_kind.collect::<Vec<u32>>(), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_crowd_is_cut_the_same_however_often_the_grid_was_rebuilt() {
+    let mut random = Seeded(80);
+    let player = |_: &mut Seeded| Some(Kind::Player);
+    let crowd = entities(&mut random, 3000, PLACES[1].1, player);
+    let mut scene = Scene::new("clustered", 80, Kind::ALL.map(Kind::radius), crowd);
+    let first = scene.grid.rows_by_place(Kind::Player).to_vec();
+    for _ in 0..5 {
+        scene.rebuild();
+        assert_eq!(scene.grid.rows_by_place(Kind::Player), first);
+    }
+}
+
+#[test]
+fn a_held_set_is_a_set_and_ignores_rows_it_has_no_room_for() {
+    let mut held = HeldSet::new(3);
+    [0, 2, 2, 3, u32::MAX].into_iter().for_each(|row| held.hold(row));
+    assert_eq!(
+        [0, 1, 2, 3, u32::MAX].map(|row| held.holds(row)),
+        [true, false, true, false, false]
+    );
+    [2, 7].into_iter().for_each(|row| held.release(row));
+    assert_eq!([0, 1, 2].map(|row| held.holds(row)), [true, false, false]);
+}

