@@ -73,11 +73,13 @@ impl TokenBucket {
 
     /// Takes `amount` events at `now` and tells whether they were allowed; a refusal takes nothing.
     pub fn take(&mut self, amount: u32, per_second: u32, burst: u32, now: Nanos) -> bool {
-        let elapsed_us = now.since(self.updated).as_us().min(1 << 32);
+        let elapsed_us = now.since(self.updated).as_us();
         if elapsed_us > 0 {
-            let earned = elapsed_us * u64::from(per_second) * ONE_EVENT / 1_000_000;
+            // Saturates at 17 million events, beyond every burst; a long silence must not wrap.
+            let rate = u64::from(per_second) * ONE_EVENT;
+            let earned = elapsed_us.saturating_mul(rate) / 1_000_000;
             self.level = (self.level + earned).min(u64::from(burst) * ONE_EVENT);
-            self.updated = Nanos(self.updated.0 + elapsed_us * 1_000).max(self.updated);
+            self.updated = self.updated.plus(Nanos::from_us(elapsed_us));
         }
         let cost = u64::from(amount) * ONE_EVENT;
         if self.level < cost {
@@ -99,6 +101,17 @@ mod tests {
         assert!(!bucket.take(1, 20, 5, Nanos(0)));
         let allowed = (1..=1000).filter(|&ms| bucket.take(1, 20, 5, Nanos::from_ms(ms))).count();
         assert!((19..=20).contains(&allowed), "{allowed} in a second at 20 per second");
+    }
+
+    #[test]
+    fn a_long_silence_fills_a_bucket_of_any_rate_and_no_more() {
+        for rate in [1, 20, 50_000, 1 << 16, u32::MAX] {
+            let mut bucket = TokenBucket::full(9, Nanos(0));
+            assert!(bucket.take(9, rate, 9, Nanos(0)));
+            let later = Nanos::from_ms(1_000_000_000);
+            assert!(bucket.take(9, rate, 9, later), "{rate}");
+            assert!(!bucket.take(1, rate, 9, later), "{rate}");
+        }
     }
 
     #[test]
