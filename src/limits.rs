@@ -74,6 +74,8 @@ pub const ENTITIES_MAX: usize = 1 << 20;
 pub const HANDSHAKES_PER_SOURCE_PER_S: u32 = 20;
 /// Handshake limiter: burst from one source.
 pub const HANDSHAKES_PER_SOURCE_BURST: u32 = 5;
+/// Handshake limiter: packets each second from all sources together.
+pub const HANDSHAKES_PER_S: u32 = 50_000;
 /// Handshake limiter: sources in its fixed table.
 pub const HANDSHAKE_SOURCES: usize = 65_536;
 /// Diffie-Hellman handshakes each second, all sources together.

@@ -19,6 +19,7 @@ mod oracles;
 pub mod reference;
 pub mod replay;
 pub mod schedule;
+pub mod siphash;
 pub mod token;
 
 /// Implements `Debug` for a type that must never print its content.

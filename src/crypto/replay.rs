@@ -1,8 +1,8 @@
 //! Which sequences of one direction were seen: a sliding window of bits.
 //!
-//! The two steps are separate on purpose. A packet is peeked before it is opened, which costs nothing,
-//! and committed after it opened: a forged packet must not move the window. Called per packet by
-//! `connection` and `client`.
+//! The two steps are separate on purpose. A packet is peeked before it is opened, which costs
+//! nothing, and committed after it opened: a forged packet must not move the window. Called per
+//! packet by `connection` and `client`.
 
 use crate::limits::SEQUENCE_MAX;
 
