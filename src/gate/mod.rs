@@ -1,1 +1,176 @@
-//! (skeleton)
+//! The gate: strangers become sessions here, or are dropped as cheaply as possible.
+//!
+//! Owns the handshake from Connect to Accepted, its tables and limits, and who has which slot of
+//! which shard. Reads no clock, no socket and no random source: they are arguments. Allocates
+//! nothing after construction except what an [`Admission`] carries by value. Called by the thread
+//! of socket 0; the shards report back which sessions confirmed and which closed.
+
+mod answers;
+mod config;
+mod handshake;
+mod limiter;
+mod map;
+mod sessions;
+mod source;
+#[cfg(test)]
+mod tests;
+mod tokens;
+
+pub use config::{GateConfig, TokenKey};
+pub use limiter::HandshakeRates;
+pub use source::{Network, NetworkError};
+
+use crate::connection::Admission;
+use crate::crypto::cookie::CookieKeys;
+use crate::limits::DATAGRAM_MAX;
+use crate::metrics::{Counters, DropReason};
+use crate::time::{Entropy, Nanos, TokenBucket};
+use crate::units::Tick;
+use crate::wire::ConnectionId;
+use answers::Answers;
+use limiter::Limiter;
+use sessions::Sessions;
+use std::net::SocketAddr;
+use tokens::TokenTable;
+
+/// Cells of the token table looked at per millisecond: all of them in about a second.
+const SWEEP_PER_MS: u64 = 128;
+
+/// When a datagram is handled, on the three clocks that a handshake knows.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Monotonic, for limits and cookies.
+    pub now: Nanos,
+    /// Unix seconds, for the expiry of tokens.
+    pub unix_s: u64,
+    /// The server's tick, for the client's information.
+    pub tick: Tick,
+}
+
+/// What the caller is to do with a datagram.
+#[derive(Debug)]
+pub enum GateAction {
+    /// Nothing. It has been counted already.
+    Drop(DropReason),
+    /// Send this many bytes of the buffer back to the sender.
+    Reply(usize),
+    /// Hand the admission to its shard, then send the reply.
+    Accept {
+        /// Bytes of the buffer to send back.
+        reply_len: usize,
+        /// Index of the shard, from 0; the socket of the connection id is one more.
+        shard: u8,
+        /// The new session.
+        admission: Admission,
+        /// An unconfirmed session of the same player that its shard is to close.
+        replaces: Option<ConnectionId>,
+    },
+}
+
+/// The tables and limits of all handshakes of one server.
+#[derive(Debug)]
+pub struct Gate {
+    config: GateConfig,
+    limiter: Limiter,
+    cookies: CookieKeys,
+    dh_budget: TokenBucket,
+    tokens: TokenTable,
+    answers: Answers,
+    sessions: Sessions,
+    seed: [u64; 2],
+    maintenance: bool,
+    /// Latest unix time seen: a clock that is set back does not revive forgotten tokens.
+    unix_s: u64,
+    swept: Nanos,
+}
+
+impl Gate {
+    /// Takes all the memory the gate will ever use.
+    ///
+    /// # Panics
+    /// If the configuration asks for no shard or for more than 4,096 slots in one.
+    pub fn new(mut config: GateConfig, now: Nanos, entropy: &mut dyn Entropy) -> Self {
+        config.banned.sort_unstable();
+        let seed = [random(entropy), random(entropy)].map(u64::from_le_bytes);
+        Self {
+            limiter: Limiter::new(config.rates, config.trusted_sources.clone(), seed, now),
+            cookies: CookieKeys::new(random(entropy), 0, now),
+            dh_budget: TokenBucket::full(dh_burst(config.dh_per_s), now),
+            tokens: TokenTable::new(config.tokens, seed),
+            answers: Answers::new(config.unconfirmed, seed),
+            sessions: Sessions::new(config.shards, config.slots_per_shard, seed),
+            seed,
+            maintenance: false,
+            unix_s: 0,
+            swept: now,
+            config,
+        }
+    }
+
+    /// Handles one datagram of the gate's socket. A reply is in the first bytes of `out`.
+    pub fn handle_datagram(
+        &mut self,
+        at: Moment,
+        from: SocketAddr,
+        datagram: &[u8],
+        counters: &Counters,
+        entropy: &mut dyn Entropy,
+        out: &mut [u8; DATAGRAM_MAX],
+    ) -> GateAction {
+        self.tick(at, entropy);
+        let at = Moment { unix_s: self.unix_s, ..at };
+        let action = self.handshake(at, from, datagram, counters, entropy, out);
+        action.unwrap_or_else(|reason| {
+            counters.drop(reason);
+            GateAction::Drop(reason)
+        })
+    }
+
+    /// What time alone brings about: new cookie keys, forgotten tokens. `handle_datagram` calls it;
+    /// an idle gate calls it every second or so.
+    pub fn tick(&mut self, at: Moment, entropy: &mut dyn Entropy) {
+        self.unix_s = self.unix_s.max(at.unix_s);
+        if self.cookies.rotation_due(at.now) {
+            self.cookies.rotate(random(entropy), at.now);
+        }
+        let elapsed_ms = at.now.since(self.swept).as_ms();
+        if elapsed_ms > 0 {
+            self.swept = at.now;
+            self.tokens.sweep((elapsed_ms * SWEEP_PER_MS) as usize, self.unix_s);
+        }
+    }
+
+    /// A shard opened the first sealed packet of `id`: its token is used up, and the player's older
+    /// session, which is returned, is to be closed by its shard.
+    pub fn confirmed(&mut self, id: ConnectionId) -> Option<ConnectionId> {
+        let session = self.sessions.session_mut(id)?;
+        let player = session.player;
+        let answer = self.answers.remove(session.answer.take()?)?;
+        self.tokens.consume(&answer.token_id);
+        self.sessions.confirm(id, player)
+    }
+
+    /// A shard closed `id`, confirmed or not: its slot is free again. Ids that name no session are
+    /// ignored, so reporting twice is harmless.
+    pub fn closed(&mut self, id: ConnectionId) {
+        if let Some(place) = self.sessions.close(id).and_then(|session| session.answer) {
+            self.answers.remove(place);
+        }
+    }
+
+    /// Whether newcomers are denied because the server is about to stop.
+    pub fn set_maintenance(&mut self, maintenance: bool) {
+        self.maintenance = maintenance;
+    }
+}
+
+/// A quarter of a second's key agreements at once, so that a crowd does not stall the gate.
+fn dh_burst(dh_per_s: u32) -> u32 {
+    (dh_per_s / 4).max(1)
+}
+
+fn random<const N: usize>(entropy: &mut dyn Entropy) -> [u8; N] {
+    let mut out = [0; N];
+    entropy.fill(&mut out);
+    out
+}

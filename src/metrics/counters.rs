@@ -56,8 +56,14 @@ named_enum! {
         DhBudget = "dh_budget",
         /// A Noise message that does not authenticate.
         Noise = "noise",
-        /// No free slot, or too many unconfirmed sessions.
+        /// No free slot, or too many unconfirmed sessions; answered with a denial.
         ServerFull = "server_full",
+        /// A player who may not play; answered with a denial.
+        Banned = "banned",
+        /// A client too old for this server; answered with a denial.
+        Build = "build",
+        /// A handshake while the server takes no players; answered with a denial.
+        Maintenance = "maintenance",
         /// A connection id that names no session.
         UnknownConnection = "unknown_connection",
         /// A sealed packet from an address that is not the session's.

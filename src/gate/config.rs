@@ -1,0 +1,87 @@
+//! What a gate is told at its start.
+
+use super::limiter::HandshakeRates;
+use super::source::Network;
+use crate::crypto::noise::StaticKeys;
+use crate::limits;
+use std::fmt;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// A key under which the backend seals tokens, and its name. Erased on drop, never printed.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct TokenKey {
+    /// What a token's head calls it.
+    pub id: u32,
+    /// The key itself.
+    pub key: [u8; 32],
+}
+
+impl fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenKey").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Everything a [`super::Gate`] is told at its start.
+#[derive(Clone, Debug)]
+pub struct GateConfig {
+    /// Which game and build this is; other clients are dropped.
+    pub protocol_id: u64,
+    /// Which world this is; tokens for others are dropped.
+    pub realm: u32,
+    /// The key pair that clients pin.
+    pub keys: StaticKeys,
+    /// Keys under which tokens may be sealed; more than one while keys are exchanged.
+    pub token_keys: Vec<TokenKey>,
+    /// When this server started, unix milliseconds. A connect token from before may have been used
+    /// with the server's predecessor, which forgot it.
+    pub boot_unix_ms: u64,
+    /// Ticks per second, for the client's information.
+    pub tick_hz: u16,
+    /// Shards, 1..=255.
+    pub shards: u8,
+    /// Sessions one shard can hold, at most 4,096.
+    pub slots_per_shard: u16,
+    /// Smallest client build that may play.
+    pub minimum_build: u32,
+    /// Players that may not play.
+    pub banned: Vec<u64>,
+    /// Sources that skip the limit per source, for load tests from one host.
+    pub trusted_sources: Vec<Network>,
+    /// Limits before any cryptography.
+    pub rates: HandshakeRates,
+    /// Key agreements per second.
+    pub dh_per_s: u32,
+    /// Tokens remembered at a time.
+    pub tokens: usize,
+    /// Accepted sessions that have not proven themselves yet.
+    pub unconfirmed: u16,
+}
+
+impl GateConfig {
+    /// A gate with the default limits, in front of one shard of 4,096 slots, for every build of the
+    /// game `protocol_id`.
+    pub fn new(protocol_id: u64, realm: u32, keys: StaticKeys, token_keys: Vec<TokenKey>) -> Self {
+        Self {
+            protocol_id,
+            realm,
+            keys,
+            token_keys,
+            boot_unix_ms: 0,
+            tick_hz: 60,
+            shards: 1,
+            slots_per_shard: limits::SLOTS_PER_SHARD as u16,
+            minimum_build: 0,
+            banned: Vec::new(),
+            trusted_sources: Vec::new(),
+            rates: HandshakeRates::default(),
+            dh_per_s: limits::HANDSHAKE_DH_PER_S,
+            tokens: limits::TOKENS_MAX,
+            unconfirmed: limits::UNCONFIRMED_MAX as u16,
+        }
+    }
+
+    pub(super) fn token_key(&self, id: u32) -> Option<&[u8; 32]> {
+        self.token_keys.iter().find(|key| key.id == id).map(|key| &key.key)
+    }
+}

@@ -1,0 +1,213 @@
+//! Which slot of which shard belongs to whom: hands out connection ids and never a live slot twice.
+//!
+//! A slot comes back only when its shard reports the session closed. Free slots queue up, so one is
+//! reused as late as possible, and its generation is random and differs from the one before: a
+//! packet of the session before last that is still on its way finds no session.
+
+use super::answers::Place;
+use super::map::FixedMap;
+use crate::limits::SLOTS_PER_SHARD;
+use crate::wire::ConnectionId;
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+
+/// Generations of one slot (12 bits).
+const GENERATIONS: u16 = 1 << 12;
+
+/// A session that a shard has, or is about to get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Session {
+    pub(super) player: u64,
+    /// Where its answer is kept, until it is confirmed or replaced.
+    pub(super) answer: Option<Place>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Slot {
+    /// Of the session now in the slot, or of the last one.
+    generation: u16,
+    session: Option<Session>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Shard {
+    slots: Vec<Slot>,
+    free: VecDeque<u16>,
+}
+
+/// The sessions of one player: the one that plays and the newest that may come to replace it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Logins {
+    confirmed: Option<ConnectionId>,
+    unconfirmed: Option<ConnectionId>,
+}
+
+/// The slots of all shards and the players in them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sessions {
+    shards: Vec<Shard>,
+    players: FixedMap<1, Logins>,
+}
+
+impl Sessions {
+    /// `shards` 1..=255, each with `capacity` slots, at most 4,096.
+    pub(super) fn new(shards: u8, capacity: u16, seed: [u64; 2]) -> Self {
+        assert!(shards > 0 && usize::from(capacity) <= SLOTS_PER_SHARD, "slots fit their 12 bits");
+        let slot = Slot { generation: 0, session: None };
+        let shard = Shard { slots: vec![slot; capacity.into()], free: (0..capacity).collect() };
+        let total = usize::from(shards) * usize::from(capacity);
+        Self { shards: vec![shard; shards.into()], players: FixedMap::new(total, seed) }
+    }
+
+    /// A connection id that is free now, in the emptiest shard; `random` makes its generation.
+    /// Changes nothing.
+    pub(super) fn candidate(&self, random: u16) -> Option<ConnectionId> {
+        let sockets = self.shards.iter().zip(1..=u8::MAX);
+        let emptiest = sockets.min_by_key(|(shard, _)| Reverse(shard.free.len()));
+        let (shard, socket) = emptiest.expect("there is a shard");
+        let slot = *shard.free.front()?;
+        let before = shard.slots[usize::from(slot)].generation;
+        let generation = (before + 1 + random % (GENERATIONS - 1)) % GENERATIONS;
+        Some(ConnectionId::from_parts(socket, slot, generation))
+    }
+
+    /// Opens a session under the id that `candidate` just gave. Returns the unconfirmed session of
+    /// the same player that it replaces.
+    pub(super) fn open(&mut self, id: ConnectionId, session: Session) -> Option<ConnectionId> {
+        let shard = &mut self.shards[usize::from(id.socket()) - 1];
+        let slot = shard.free.pop_front();
+        debug_assert_eq!(slot, Some(id.slot()), "the id is the candidate");
+        shard.slots[usize::from(id.slot())] =
+            Slot { generation: id.generation(), session: Some(session) };
+        let logins = self.players.get(&[session.player]).unwrap_or_default();
+        self.set_logins(session.player, Logins { unconfirmed: Some(id), ..logins });
+        logins.unconfirmed
+    }
+
+    /// The session named `id`, if it is alive.
+    pub(super) fn session_mut(&mut self, id: ConnectionId) -> Option<&mut Session> {
+        let shard = self.shards.get_mut(usize::from(id.socket()).checked_sub(1)?)?;
+        let slot = shard.slots.get_mut(usize::from(id.slot()))?;
+        if slot.generation == id.generation() { slot.session.as_mut() } else { None }
+    }
+
+    /// The newest session of `player` has proven itself. Returns the one that it replaces.
+    pub(super) fn confirm(&mut self, id: ConnectionId, player: u64) -> Option<ConnectionId> {
+        let logins = self.players.get(&[player]).unwrap_or_default();
+        if logins.unconfirmed != Some(id) {
+            return None;
+        }
+        self.set_logins(player, Logins { confirmed: Some(id), unconfirmed: None });
+        logins.confirmed
+    }
+
+    /// Takes the slot back. Returns the session that was in it, if `id` was alive.
+    pub(super) fn close(&mut self, id: ConnectionId) -> Option<Session> {
+        let session = *self.session_mut(id)?;
+        let shard = &mut self.shards[usize::from(id.socket()) - 1];
+        shard.slots[usize::from(id.slot())].session = None;
+        shard.free.push_back(id.slot());
+        let logins = self.players.get(&[session.player]).unwrap_or_default();
+        let other = |login: Option<ConnectionId>| login.filter(|&login| login != id);
+        let logins =
+            Logins { confirmed: other(logins.confirmed), unconfirmed: other(logins.unconfirmed) };
+        self.set_logins(session.player, logins);
+        Some(session)
+    }
+
+    fn set_logins(&mut self, player: u64, logins: Logins) {
+        if logins == Logins::default() {
+            self.players.remove(&[player]);
+            return;
+        }
+        let inserted = self.players.insert([player], logins);
+        debug_assert!(inserted.is_ok(), "no more players than slots");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn session(player: u64) -> Session {
+        Session { player, answer: None }
+    }
+
+    proptest! {
+        #[test]
+        fn a_live_slot_is_never_handed_out_and_its_generation_always_changes(
+            steps in prop::collection::vec((any::<bool>(), any::<u16>(), 0..40usize), 0..400),
+        ) {
+            let mut sessions = Sessions::new(3, 4, [1, 2]);
+            let mut live: Vec<ConnectionId> = Vec::new();
+            let mut last = std::collections::BTreeMap::new();
+            for (open, random, pick) in steps {
+                if open {
+                    let id = sessions.candidate(random);
+                    prop_assert_eq!(id.is_none(), live.len() == 12);
+                    let Some(id) = id else { continue };
+                    let place = (id.socket(), id.slot());
+                    prop_assert!(live.iter().all(|&id| (id.socket(), id.slot()) != place));
+                    prop_assert_ne!(last.insert(place, id.generation()), Some(id.generation()));
+                    sessions.open(id, session(u64::from(random % 5)));
+                    live.push(id);
+                } else if !live.is_empty() {
+                    let id = live.swap_remove(pick % live.len());
+                    prop_assert!(sessions.close(id).is_some());
+                    prop_assert!(sessions.close(id).is_none(), "closed only once");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sessions_spread_evenly_over_the_shards() {
+        let mut sessions = Sessions::new(3, 4, [1, 2]);
+        let mut sockets = Vec::new();
+        for player in 0..6 {
+            let id = sessions.candidate(7).unwrap();
+            sessions.open(id, session(player));
+            sockets.push(id.socket());
+        }
+        assert_eq!(sockets, [1, 2, 3, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_foreign_or_outdated_id_names_nobody() {
+        let mut sessions = Sessions::new(1, 4, [1, 2]);
+        let id = sessions.candidate(7).unwrap();
+        sessions.open(id, session(1));
+        for other in [
+            ConnectionId::GATE,
+            ConnectionId::from_parts(2, id.slot(), id.generation()),
+            ConnectionId::from_parts(1, 9, id.generation()),
+            ConnectionId::from_parts(1, id.slot(), id.generation() ^ 1),
+        ] {
+            assert_eq!(sessions.close(other), None, "{other:?}");
+        }
+        assert_eq!(sessions.close(id), Some(session(1)));
+    }
+
+    #[test]
+    fn the_newest_login_replaces_the_older_one_when_it_is_confirmed() {
+        let mut sessions = Sessions::new(1, 8, [1, 2]);
+        let mut open = || {
+            let id = sessions.candidate(7).unwrap();
+            (id, sessions.open(id, session(42)))
+        };
+        let (first, replaced) = open();
+        assert_eq!(replaced, None);
+        let (second, replaced) = open();
+        assert_eq!(replaced, Some(first), "an attempt given up");
+        assert_eq!(sessions.confirm(first, 42), None, "too late");
+        assert_eq!(sessions.confirm(second, 42), None);
+        let third = sessions.candidate(7).unwrap();
+        assert_eq!(sessions.open(third, session(42)), None, "the old one plays on");
+        assert_eq!(sessions.confirm(third, 42), Some(second));
+        sessions.close(second);
+        let fourth = sessions.candidate(7).unwrap();
+        sessions.open(fourth, session(42));
+        assert_eq!(sessions.confirm(fourth, 42), Some(third));
+    }
+}
