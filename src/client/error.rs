@@ -40,7 +40,7 @@ client_errors! {
     Connection = "connection",
     /// A sequence seen before or too old for the window.
     Replay = "replay",
-    /// A packet under a key epoch that this session does not have.
+    /// A packet under a key epoch that nobody agreed on.
     Epoch = "epoch",
     /// A packet that does not authenticate.
     Open = "open",

@@ -6,12 +6,12 @@
 //!
 //! ```text
 //! slot 17 ── ring { block 5, capacity 4, newest 2, live 3 }
-//!              blocks[5] = [ tick 98 | tick 99 | tick 100 | (free) ]
-//!                            oldest               newest
+//!              blocks[5..7] = [ tick 98 | tick 99 ] [ tick 100 | (free) ]
+//!                                oldest                newest
 //! ```
-//! A ring is contiguous and starts with four states, which is two cache lines: enough while the
-//! server answers an acknowledgment within two ticks. It doubles when more are needed, up to the 64
-//! ticks after which the protocol no longer refers to a state. A swarm has thousands of clients and
+//! A ring is contiguous and starts with two states, which is one cache line: enough while every
+//! acknowledgment is in time for the next tick. It doubles when more are needed, up to the 64 ticks
+//! after which the protocol no longer refers to a state. A swarm has thousands of clients and
 //! touches every one of them each tick, so what counts here is the number of cache lines, not the
 //! number of instructions.
 
@@ -20,9 +20,9 @@ use crate::state::{Kind, QuantizedState};
 use crate::units::{EntityId, Tick};
 
 /// States in the smallest ring, and in the block that memory is handed out in.
-const BLOCK: usize = 4;
-/// Capacities: 4, 8, 16, 32, 64.
-const CLASSES: usize = 5;
+const BLOCK: usize = 2;
+/// Capacities: 2, 4, 8, 16, 32, 64.
+const CLASSES: usize = 6;
 /// End of a free list.
 const NONE: u16 = u16::MAX;
 
@@ -39,10 +39,6 @@ struct Record(QuantizedState);
 impl Record {
     const EMPTY: Self = Self(QuantizedState::DEFAULT);
 
-    fn of(tick: Tick, state: &QuantizedState) -> Self {
-        Self(QuantizedState { reserved_tail: tick, ..*state })
-    }
-
     fn tick(&self) -> Tick {
         self.0.reserved_tail
     }
@@ -56,7 +52,7 @@ impl Record {
 #[repr(align(64))]
 struct Block([Record; BLOCK]);
 
-const _: () = assert!(size_of::<Block>() == 128, "a ring of four is two cache lines");
+const _: () = assert!(size_of::<Block>() == 64, "a ring of two is one cache line");
 
 /// Where the states of one slot lie. A slot without an entity has `live == 0` and keeps its memory.
 #[derive(Clone, Copy)]
@@ -83,15 +79,6 @@ impl Ring {
     fn position(&self, back: usize) -> usize {
         usize::from(self.newest).wrapping_sub(back) & (self.capacity() - 1)
     }
-}
-
-/// A state that a delta may be applied to.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Baseline {
-    /// The state itself.
-    pub(super) state: QuantizedState,
-    /// States of the slot that are newer than this one.
-    pub(super) newer: u8,
 }
 
 /// The slots of one client: at most `VISIBLE_MAX` entities, each with the states received for it.
@@ -122,6 +109,30 @@ impl History {
         self.occupied
     }
 
+    /// Reads from every cache line that the deltas of a snapshot are likely to need. One after the
+    /// other, in between the decoding, these reads would wait for memory 50 times; side by side
+    /// they wait for a few (measured with 3,000 clients of 50 entities: 4.3 µs without, 2.3 µs
+    /// with).
+    pub(super) fn warm(&self) -> u32 {
+        let mut sum = 0;
+        let mut left = self.occupied;
+        while left != 0 {
+            let ring = &self.rings[(left.trailing_zeros() & 127) as usize];
+            left &= left - 1;
+            let first = usize::from(ring.block);
+            sum ^= self.blocks[first].0[0].tick();
+            if ring.class > 0 {
+                sum ^= self.blocks[first + 1].0[0].tick();
+            }
+        }
+        sum
+    }
+
+    /// Whether `slot` holds an entity.
+    pub(super) fn is_occupied(&self, slot: u8) -> bool {
+        self.occupied >> (slot & 127) & 1 == 1
+    }
+
     /// Bytes of heap memory held.
     pub(super) fn heap_bytes(&self) -> usize {
         self.blocks.capacity() * size_of::<Block>()
@@ -144,14 +155,17 @@ impl History {
         equal & self.occupied
     }
 
-    /// The state of `slot` at `tick`, if the slot is occupied and that state was received and is
-    /// still held.
-    pub(super) fn baseline(&self, slot: u8, tick: Tick) -> Option<Baseline> {
+    /// Copies the state of `slot` at `tick` to `out`, if the slot is occupied and that state was
+    /// received and is still held. Returns how many states of the slot are newer than it.
+    #[inline]
+    pub(super) fn baseline(&self, slot: u8, tick: Tick, out: &mut QuantizedState) -> Option<u8> {
         let ring = self.rings.get(usize::from(slot))?;
         for newer in 0..ring.live {
             let record = self.record(ring, usize::from(newer));
             if record.tick() == tick {
-                return Some(Baseline { state: record.state(), newer });
+                // As a whole, tail included: taking it apart costs more than it is worth.
+                *out = record.0;
+                return Some(newer);
             }
             if record.tick() < tick {
                 break;
@@ -168,7 +182,9 @@ impl History {
         }
     }
 
-    /// Puts `entity` into `slot`, whatever was there, with its first state.
+    /// Puts `entity` into `slot`, whatever was there, with a state that needs no baseline. If it
+    /// was there already, its states stay: until one of them is acknowledged the server describes
+    /// the entity in full each time, and then builds on any of them.
     pub(super) fn place(
         &mut self,
         slot: u8,
@@ -183,6 +199,7 @@ impl History {
             debug_assert!(false, "slots are seven bits on the wire");
             return;
         };
+        let stays = *held == entity.0 && ring.live > 0;
         *held = entity.0;
         self.occupied |= 1u128 << index;
         let ring = if ring.block == NONE {
@@ -190,7 +207,8 @@ impl History {
         } else {
             ring
         };
-        self.rings[index] = Ring { live: 0, kind, ..ring };
+        let live = if stays { ring.live } else { 0 };
+        self.rings[index] = Ring { live, kind, ..ring };
         self.push(slot, tick, state);
     }
 
@@ -210,7 +228,9 @@ impl History {
         }
         ring.newest = ring.position(ring.capacity() - 1) as u8;
         ring.live += 1;
-        *self.record_mut(&ring, 0) = Record::of(tick, state);
+        let record = self.record_mut(&ring, 0);
+        record.0 = *state;
+        record.0.reserved_tail = tick;
         self.rings[usize::from(slot)] = ring;
     }
 
@@ -281,6 +301,12 @@ mod tests {
         QuantizedState { x: n % 524_288, effects: n, ..QuantizedState::DEFAULT }
     }
 
+    fn lookup(history: &History, slot: u8, tick: Tick) -> Option<(QuantizedState, u8)> {
+        let mut out = QuantizedState::DEFAULT;
+        let newer = history.baseline(slot, tick, &mut out)?;
+        Some((QuantizedState { reserved_tail: 0, ..out }, newer))
+    }
+
     /// The dumber model: every slot is a map from tick to state.
     #[derive(Default)]
     struct Model {
@@ -298,7 +324,7 @@ mod tests {
             assert_eq!(held_entity, *entity);
             assert_eq!(Some(&newest), states.values().next_back());
             for age in 1..=AGE_MAX.min(tick) {
-                let found = history.baseline(slot, tick - age).map(|baseline| baseline.state);
+                let found = lookup(history, slot, tick - age).map(|(state, _)| state);
                 assert_eq!(found.as_ref(), states.get(&(tick - age)), "age {age}, seed {seed}");
             }
         }
@@ -334,8 +360,9 @@ mod tests {
                             let Some(&base) = useful.clone().nth(roll(4) as usize) else {
                                 continue;
                             };
-                            let found = history.baseline(slot, base).expect("the model holds it");
-                            history.advance(slot, found.newer, tick, &value);
+                            let (_, newer) =
+                                lookup(&history, slot, base).expect("the model has it");
+                            history.advance(slot, newer, tick, &value);
                             states.retain(|&held, _| held >= base);
                             states.insert(tick, value);
                         }
@@ -362,15 +389,16 @@ mod tests {
         let mut settled = 0;
         for tick in 2..1000u32 {
             for slot in 0..50 {
-                let base = history.baseline(slot, tick.saturating_sub(3).max(1)).expect("held");
-                history.advance(slot, base.newer, tick, &state(tick));
+                let base = tick.saturating_sub(3).max(1);
+                let (_, newer) = lookup(&history, slot, base).expect("held");
+                history.advance(slot, newer, tick, &state(tick));
             }
             if tick == 10 {
                 settled = history.heap_bytes();
             }
         }
         assert_eq!(history.heap_bytes(), settled);
-        assert!(settled <= 64 * 128, "{settled} bytes for 50 slots");
+        assert!(settled <= 64 * 192, "{settled} bytes for 50 slots");
     }
 
     #[test]
@@ -381,7 +409,7 @@ mod tests {
         assert_eq!(history.slots_of(EntityId(0)), 0, "an empty slot holds nobody");
         history.remove(127);
         assert_eq!(history.slots_of(EntityId(9)), 0);
-        assert_eq!(history.baseline(127, 1).map(|b| b.state), None);
+        assert_eq!(lookup(&history, 127, 1), None);
     }
 
     #[test]
@@ -389,11 +417,11 @@ mod tests {
         let mut history = History::new();
         history.place(0, EntityId(1), Kind::Player, 1, &state(1));
         for tick in 2..5000 {
-            let baseline = history.baseline(0, tick - 1).expect("the previous one is always held");
+            let (held, _) = lookup(&history, 0, tick - 1).expect("the previous one is always held");
             // A server whose baseline never moves: everything since tick 1 looks needed.
             history.advance(0, 255 - 1, tick, &state(tick));
-            assert_eq!(baseline.state, state(tick - 1));
+            assert_eq!(held, state(tick - 1));
         }
-        assert!(history.heap_bytes() <= 48 * size_of::<Block>(), "{}", history.heap_bytes());
+        assert!(history.heap_bytes() <= 80 * size_of::<Block>(), "{}", history.heap_bytes());
     }
 }

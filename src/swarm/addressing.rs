@@ -65,7 +65,7 @@ impl Addressing {
         nonce
     }
 
-    /// Remembers that bot `index` has this session.
+    /// Remembers that the session belongs to bot `index`.
     pub(super) fn learn(&mut self, connection: ConnectionId, index: u32) {
         let Self::Shared { by_slot } = self else { return };
         let place = place_of(connection);

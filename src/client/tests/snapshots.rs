@@ -58,6 +58,19 @@ fn a_delta_may_refer_to_any_state_since_the_last_baseline_and_to_none_before() {
 }
 
 #[test]
+fn an_entity_described_in_full_again_keeps_its_earlier_states() {
+    let mut pair = Pair::in_world();
+    for tick in 2..=6 {
+        pair.say(&body(tick, &[], &[full(3, 5, &at(tick))])).unwrap();
+    }
+    pair.say(&body(7, &[], &[delta(3, 5, &at(70), &at(2))])).unwrap();
+    assert_eq!(pair.client.world().seen(3).unwrap().state, at(70));
+    pair.say(&body(8, &[], &[full(3, 9, &at(1))])).unwrap();
+    let of_the_former = body(9, &[], &[delta(3, 2, &at(71), &at(70))]);
+    assert_eq!(pair.say(&of_the_former), Err(ClientError::NoBaseline), "another entity");
+}
+
+#[test]
 fn an_older_snapshot_is_discarded_and_not_acknowledged() {
     let mut pair = Pair::in_world();
     let late = pair.server.snapshot(&body(2, &[], &[full(0, 5, &at(1))]));

@@ -102,7 +102,7 @@ impl<'a> SnapshotReader<'a> {
         let quadrants = self.reader.u8()?;
         let x = self.reader.u16()?;
         let y = self.reader.u16()?;
-        let state = QuantizedState {
+        let mut state = QuantizedState {
             x: from_quadrant(quadrants & 0x0F, x),
             y: from_quadrant(quadrants >> 4, y),
             z: self.reader.u16()?,
@@ -112,7 +112,7 @@ impl<'a> SnapshotReader<'a> {
         if bits & (mask::POSITION | mask::HEIGHT) != 0 {
             return Err(SnapshotError::Reserved);
         }
-        let state = self.fields(bits, state)?;
+        self.fields(bits, &mut state)?;
         if id == EntityId::NONE || !inside_the_map(&state) {
             return Err(SnapshotError::Range);
         }
@@ -121,28 +121,33 @@ impl<'a> SnapshotReader<'a> {
 
     /// The body of an entry whose head had an age; `base` is the state of the slot at that age.
     pub fn read_delta(&mut self, base: &QuantizedState) -> Result<QuantizedState, SnapshotError> {
+        let mut state = *base;
+        self.apply_delta(&mut state).map(|()| state)
+    }
+
+    /// As [`Self::read_delta`], in place: `state` goes from the baseline to the new state. After an
+    /// error it is neither of them.
+    #[inline]
+    pub fn apply_delta(&mut self, state: &mut QuantizedState) -> Result<(), SnapshotError> {
         let bits = self.reader.u8()?;
         if bits == 0 {
             return Err(SnapshotError::Form);
         }
-        let mut state = *base;
         if bits & mask::POSITION != 0 {
-            state.x = base.x.wrapping_add_signed(self.reader.zigzag_i32()?);
-            state.y = base.y.wrapping_add_signed(self.reader.zigzag_i32()?);
+            state.x = state.x.wrapping_add_signed(self.reader.zigzag_i32()?);
+            state.y = state.y.wrapping_add_signed(self.reader.zigzag_i32()?);
         }
         if bits & mask::HEIGHT != 0 {
-            let z = i64::from(base.z) + i64::from(self.reader.zigzag_i32()?);
+            let z = i64::from(state.z) + i64::from(self.reader.zigzag_i32()?);
             state.z = u16::try_from(z).map_err(|_| SnapshotError::Range)?;
         }
-        let state = self.fields(bits, state)?;
-        if inside_the_map(&state) { Ok(state) } else { Err(SnapshotError::Range) }
+        if bits & !(mask::POSITION | mask::HEIGHT) != 0 {
+            self.fields(bits, state)?;
+        }
+        if inside_the_map(state) { Ok(()) } else { Err(SnapshotError::Range) }
     }
 
-    fn fields(
-        &mut self,
-        bits: u8,
-        mut state: QuantizedState,
-    ) -> Result<QuantizedState, SnapshotError> {
+    fn fields(&mut self, bits: u8, state: &mut QuantizedState) -> Result<(), SnapshotError> {
         if bits & mask::ROTATION != 0 {
             state.yaw = state.yaw.wrapping_add_signed(self.zigzag_i16()?);
         }
@@ -164,7 +169,7 @@ impl<'a> SnapshotReader<'a> {
         if bits & mask::EFFECTS != 0 {
             state.effects = self.reader.u32()?;
         }
-        Ok(state)
+        Ok(())
     }
 
     fn zigzag_i16(&mut self) -> Result<i16, SnapshotError> {
