@@ -1,8 +1,8 @@
 //! The gate takes its memory at the start: no datagram makes it take more, whatever is in it.
-#![allow(unsafe_code, reason = "a global allocator is an unsafe trait")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod counting;
+
+use counting::allocations;
 use std::net::SocketAddr;
 use tidelock::crypto::noise::{Initiator, StaticKeys};
 use tidelock::crypto::token::{
@@ -12,40 +12,6 @@ use tidelock::gate::{Gate, GateAction, GateConfig, HandshakeRates, Moment, Token
 use tidelock::metrics::{Counters, DropReason};
 use tidelock::time::{Entropy, Nanos};
 use tidelock::wire::{ClientOffer, ConnectRequest, PublicToken, Reply};
-
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-fn count() {
-    // A thread that is being torn down has no counter any more; nobody reads it then.
-    let _ = ALLOCATIONS.try_with(|cell| cell.set(cell.get() + 1));
-}
-
-// SAFETY: every method passes its arguments on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the contract of `dealloc`, and `pointer` came from `System`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: the caller keeps the contract of `realloc`, and `pointer` came from `System`.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 struct Seeded(u64);
 
@@ -120,16 +86,18 @@ fn no_datagram_makes_the_gate_allocate() {
     let mut gate = Gate::new(config, Nanos(0), &mut entropy);
     let mut out = [0; 1200];
     let (mut sessions, mut denied) = (Vec::with_capacity(1000), 0);
-    let mut allocations = 0;
+    let mut allocated = 0;
     for number in 0..400u16 {
         let ms = 1000 + u64::from(number) * 100;
         let at = Moment { now: Nanos::from_ms(ms), unix_s: NOW_S + 1, tick: 1 };
         let from = SocketAddr::from(([10, 0, (number >> 8) as u8, number as u8], 1000));
         let mut handle = |datagram: &[u8], out: &mut [u8; 1200]| {
-            let before = ALLOCATIONS.get();
-            let action = gate.handle_datagram(at, from, datagram, &counters, &mut entropy, out);
-            allocations += ALLOCATIONS.get() - before;
-            action
+            let mut action = None;
+            allocated += allocations(|| {
+                let entropy = &mut entropy;
+                action = Some(gate.handle_datagram(at, from, datagram, &counters, entropy, out));
+            });
+            action.expect("just handled")
         };
         handle(&connect(number, &keys, &[0; 48]), &mut out);
         let Ok(Reply::Cookie(reply)) = Reply::read(PROTOCOL_ID, &out[..76]) else {
@@ -146,14 +114,15 @@ fn no_datagram_makes_the_gate_allocate() {
             GateAction::Drop(_) => {}
         }
         handle(&genuine, &mut out);
-        let before = ALLOCATIONS.get();
-        for id in sessions.drain(..sessions.len().saturating_sub(number as usize % 60)) {
-            gate.confirmed(id);
-            gate.closed(id);
-        }
-        allocations += ALLOCATIONS.get() - before;
+        let done = sessions.len().saturating_sub(number as usize % 60);
+        allocated += allocations(|| {
+            for id in sessions.drain(..done) {
+                gate.confirmed(id);
+                gate.closed(id);
+            }
+        });
     }
-    assert_eq!(allocations, 0);
+    assert_eq!(allocated, 0);
     assert!(denied > 0, "the limit of unconfirmed sessions was reached");
     assert!(counters.dropped(DropReason::TokenTableFull) > 0, "the token table was full");
     println!("{denied} denied, {} refused", counters.dropped(DropReason::TokenTableFull));
