@@ -37,8 +37,20 @@ pub const SEQUENCE_MAX: u64 = 1 << 62;
 pub const CLIENT_PACKETS_PER_S: u32 = 120;
 /// Packets a client may send in one burst.
 pub const CLIENT_PACKETS_BURST: u32 = 240;
-/// Payload bytes a client may send each second.
+/// Payload bytes a client may send each second, and in one burst.
 pub const CLIENT_BYTES_PER_S: u32 = 64 * 1024;
+/// Datagrams that one pass of admit, open and decode takes at a time.
+pub const BATCH_MAX: usize = 64;
+/// Packets of one direction and key that may fail to open before the session is closed.
+pub const FAILED_OPENS_MAX: u64 = 1 << 36;
+/// The server leaves out one sequence after at least this many, at a random place ...
+pub const SKIP_MIN: u64 = 1 << 10;
+/// ... and at most this many. Who acknowledges a sequence left out has not received it.
+pub const SKIP_MAX: u64 = 1 << 12;
+/// Milliseconds after which a packet that asks for an acknowledgment has got one.
+pub const ACK_DELAY_MS: u64 = 25;
+/// Packets that ask for an acknowledgment after which one is sent at once.
+pub const ACK_ELICITING_MAX: u8 = 2;
 
 /// Input frames one packet may carry: the newest and its repeated predecessors.
 pub const INPUT_FRAMES_MAX: usize = 8;
@@ -55,6 +67,12 @@ pub const DISCONNECT_REPEATS: u8 = 3;
 pub const DISCONNECT_INTERVAL_MS: u64 = 50;
 /// A session whose violation score reaches this is disconnected.
 pub const VIOLATION_LIMIT: u32 = 100;
+/// Violation score that a session loses each second.
+pub const VIOLATION_DECAY_PER_S: u32 = 1;
+/// Violation score of a message that does not parse or is not allowed where it stands.
+pub const VIOLATION_MESSAGE: u32 = 5;
+/// Violation score of acknowledging a packet that was never sent.
+pub const VIOLATION_FALSE_ACK: u32 = 50;
 
 /// Entities one viewer can see at a time: K, the number of slots of the slot protocol.
 pub const VISIBLE_MAX: usize = 128;
@@ -88,4 +106,5 @@ const _: () = assert!(SNAPSHOT_BUDGET <= PLAINTEXT_MAX, "a snapshot is never fra
 const _: () = assert!(VISIBLE_MAX <= 128, "a slot is seven bits on the wire and a bit of a u128");
 const _: () = assert!(HISTORY_TICKS.is_power_of_two(), "the history ring is indexed by a mask");
 const _: () = assert!(REPLAY_WINDOW_SERVER == 64, "the server's window is one u64");
+const _: () = assert!(SKIP_MIN > 128, "at most one omitted sequence is within reach of an ack");
 const _: () = assert!(CLIENT_PACKETS_BURST >= CLIENT_PACKETS_PER_S, "a burst covers a second");

@@ -1,6 +1,38 @@
-//! Established sessions of one shard. Owns what a session is; never names the world. Called by the
-//! shard, which gets each new session from the gate.
+//! Established sessions of one shard: from datagrams to events, from payloads to datagrams.
+//!
+//! Owns: the table of sessions, the checks and their order, acknowledgment, liveness, caps,
+//! violations. Sans-IO: reads no clock, no random source, no socket; `now` is an argument. Never
+//! names the world. Called by the shard, which hands in datagrams and the `Sink` that receives
+//! their meaning.
+//!
+//! Contract, in the order of a tick:
+//!
+//! - For received datagrams: `handle_datagram`, or a `Batch` through `admit_batch`, `open_batch` and
+//!   `decode_batch` (the same checks, and the phases can be timed).
+//! - After the tick, per session that `has_entered`: `begin`, messages, `seal`.
+//! - Then `poll_control` until it returns `None`.
+//!
+//! What a peer gets wrong is counted and never answered, logged or asserted; before a packet has
+//! opened it changes nothing but counters.
 
+mod acks;
 mod admission;
+mod admit;
+mod batch;
+mod caps;
+mod decode;
+mod endpoint;
+mod liveness;
+mod open;
+mod seal;
+mod table;
+mod violations;
 
 pub use admission::{Admission, AdmissionError, CloseReason};
+pub use admit::Admitted;
+pub use batch::Batch;
+pub use decode::Sink;
+pub use liveness::Transmit;
+pub use open::Opened;
+pub use seal::Begun;
+pub use table::{Sessions, SessionsConfig, Slot};

@@ -74,6 +74,8 @@ named_enum! {
         ByteRate = "byte_rate",
         /// A sequence seen before or too old for the window.
         Replay = "replay",
+        /// A packet of a key epoch that the session does not hold.
+        Epoch = "epoch",
         /// A packet that does not authenticate.
         Open = "open",
         /// A message that does not parse; the rest of its packet is dropped.

@@ -106,15 +106,20 @@ impl<'a> InputFrames<'a> {
     }
 
     /// Sequence and frame, from the newest back.
-    pub fn newest_first(&self) -> impl DoubleEndedIterator<Item = (u32, InputFrame)> + use<'a> {
-        let (newest, frames) = (self.newest, self.frames);
-        (0..frames.len())
-            .map(move |i| (newest.wrapping_sub(i as u32), InputFrame::read(&frames[i])))
+    pub fn newest_first(&self) -> impl Iterator<Item = (u32, InputFrame)> + use<'a> {
+        let newest = self.newest;
+        (0..)
+            .zip(self.frames)
+            .map(move |(i, bytes)| (newest.wrapping_sub(i), InputFrame::read(bytes)))
     }
 
-    /// Sequence and frame, from the oldest on: the order in which they happened.
-    pub fn oldest_first(&self) -> impl DoubleEndedIterator<Item = (u32, InputFrame)> + use<'a> {
-        self.newest_first().rev()
+    /// The newest `count` of them, or as many as there are, from the oldest on: the order in which
+    /// they happened.
+    pub fn oldest_first(&self, count: usize) -> impl Iterator<Item = (u32, InputFrame)> + use<'a> {
+        let newest = self.newest;
+        let frames = &self.frames[..count.min(self.frames.len())];
+        let numbered = frames.iter().enumerate().rev();
+        numbered.map(move |(i, bytes)| (newest.wrapping_sub(i as u32), InputFrame::read(bytes)))
     }
 }
 
@@ -161,9 +166,12 @@ mod tests {
             let read = InputFrames::read(&body).expect("own frames");
             assert_eq!(read.count(), frames.len());
             let expected: Vec<_> =
-                (0..).zip(frames).map(|(i, frame)| (3u32.wrapping_sub(i), frame)).collect();
+                (0..).zip(&frames).map(|(i, frame)| (3u32.wrapping_sub(i), *frame)).collect();
             assert_eq!(read.newest_first().collect::<Vec<_>>(), expected);
-            assert!(read.oldest_first().eq(expected.into_iter().rev()));
+            for first in 0..=frames.len() + 1 {
+                let expected = expected.iter().take(first).rev().copied();
+                assert!(read.oldest_first(first).eq(expected), "{first} of {count}");
+            }
         }
     }
 

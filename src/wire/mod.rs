@@ -8,7 +8,7 @@
 //! | file | what travels |
 //! |---|---|
 //! | `header` | the 14 bytes in front of every packet |
-//! | `handshake`, `reply`, `status`, `crc` | the four plaintext packets and the two payloads inside them |
+//! | `handshake`, `reply`, `status`, `crc` | the four plaintext packets and the payloads in them |
 //! | `ack`, `message` | what every plaintext of a sealed packet is made of |
 //! | `control` | messages that serve the connection |
 //! | `enter`, `input` | game messages to the server |

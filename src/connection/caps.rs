@@ -1,0 +1,133 @@
+//! What one client may send: packets and bytes per second, each with a burst.
+//!
+//! The check comes before the packet is opened and must change nothing, so that forged packets
+//! cannot use up what belongs to the client; the taking comes after. Both levels share one clock
+//! and fit 16 bytes of the session's cache line, which two `TokenBucket`s would not. Called by
+//! `admit` and `open`.
+
+use crate::limits::{CLIENT_BYTES_PER_S, CLIENT_PACKETS_BURST, CLIENT_PACKETS_PER_S, DATAGRAM_MAX};
+use crate::metrics::DropReason;
+use crate::time::Nanos;
+
+/// A packet in units of `packets`.
+const PACKET: u64 = 1 << 16;
+/// A byte in units of `bytes`.
+const BYTE: u64 = 1 << 10;
+const PACKETS_FULL: u64 = CLIENT_PACKETS_BURST as u64 * PACKET;
+const BYTES_FULL: u64 = CLIENT_BYTES_PER_S as u64 * BYTE;
+
+const _: () = assert!(PACKETS_FULL <= u32::MAX as u64);
+const _: () = assert!(BYTES_FULL <= u32::MAX as u64);
+const _: () = assert!(CLIENT_BYTES_PER_S as usize >= DATAGRAM_MAX, "a full packet always fits");
+
+/// What is left of both allowances, as of `updated`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caps {
+    updated: Nanos,
+    packets: u32,
+    bytes: u32,
+}
+
+impl Caps {
+    /// Full allowances.
+    pub(super) fn full(now: Nanos) -> Self {
+        Self { updated: now, packets: PACKETS_FULL as u32, bytes: BYTES_FULL as u32 }
+    }
+
+    /// Whether a packet of `length` bytes, at most 1,200, is allowed at `now`.
+    #[inline]
+    pub(super) fn peek(&self, length: usize, now: Nanos) -> Result<(), DropReason> {
+        let (packets, bytes, _) = self.refilled(now);
+        if packets < PACKET {
+            return Err(DropReason::PacketRate);
+        }
+        if bytes < length as u64 * BYTE { Err(DropReason::ByteRate) } else { Ok(()) }
+    }
+
+    /// Takes a packet of `length` bytes. A packet that is not allowed takes nothing.
+    #[inline]
+    pub(super) fn take(&mut self, length: usize, now: Nanos) -> Result<(), DropReason> {
+        self.peek(length, now)?;
+        let (packets, bytes, updated) = self.refilled(now);
+        // Both fit: they are below the full levels, which the assertion above bounds.
+        self.packets = (packets - PACKET) as u32;
+        self.bytes = (bytes - length as u64 * BYTE) as u32;
+        self.updated = updated;
+        Ok(())
+    }
+
+    /// Levels at `now`, and up to when time has been turned into allowance: whole microseconds, so
+    /// that what a short step leaves over is not lost.
+    #[inline]
+    fn refilled(&self, now: Nanos) -> (u64, u64, Nanos) {
+        // 2^32 µs, more than an hour, fill both levels from nothing.
+        let elapsed = now.since(self.updated);
+        let us = elapsed.as_us().min(1 << 32);
+        let packets = us * (u64::from(CLIENT_PACKETS_PER_S) * PACKET) / 1_000_000;
+        let bytes = us * (u64::from(CLIENT_BYTES_PER_S) * BYTE) / 1_000_000;
+        let updated = if us == 0 { self.updated } else { Nanos(now.0 - elapsed.0 % 1_000) };
+        (
+            (u64::from(self.packets) + packets).min(PACKETS_FULL),
+            (u64::from(self.bytes) + bytes).min(BYTES_FULL),
+            updated,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Packets of `length` bytes allowed in `seconds` when one is tried every `step_us`.
+    fn allowed(length: usize, seconds: u64, step_us: u64) -> u64 {
+        let mut caps = Caps::full(Nanos(0));
+        let tries = (0..seconds * 1_000_000 / step_us).map(|i| Nanos::from_us(i * step_us));
+        tries.filter(|&now| caps.take(length, now).is_ok()).count() as u64
+    }
+
+    #[test]
+    fn a_client_may_send_its_burst_and_then_its_rate() {
+        for step_us in [1_000, 333, 7_919] {
+            let seconds = 20;
+            let expected = (240 + 120 * seconds).min(seconds * 1_000_000 / step_us);
+            let got = allowed(40, seconds, step_us);
+            assert!(got.abs_diff(expected) <= 6, "{got} of {expected} at {step_us} µs");
+        }
+    }
+
+    #[test]
+    fn bytes_are_limited_on_their_own() {
+        let got = allowed(1200, 20, 1_000) * 1200;
+        let expected = 65_536 * 21;
+        assert!(got.abs_diff(expected) < 2400, "{got} of {expected}");
+    }
+
+    #[test]
+    fn an_honest_client_at_60_packets_per_second_is_never_refused() {
+        assert_eq!(allowed(80, 600, 16_667), 600 * 1_000_000 / 16_667);
+    }
+
+    #[test]
+    fn looking_changes_nothing_and_a_refusal_takes_nothing() {
+        let mut caps = Caps::full(Nanos(0));
+        for _ in 0..240 {
+            assert_eq!(caps.take(30, Nanos(0)), Ok(()));
+        }
+        let before = format!("{caps:?}");
+        for length in [30, 1200] {
+            assert_eq!(caps.peek(length, Nanos(0)), Err(DropReason::PacketRate));
+            assert_eq!(caps.take(length, Nanos(0)), Err(DropReason::PacketRate));
+        }
+        assert_eq!(caps.peek(30, Nanos(u64::MAX)), Ok(()));
+        assert_eq!(format!("{caps:?}"), before);
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_earns_nothing() {
+        let mut caps = Caps::full(Nanos::from_ms(1_000));
+        while caps.take(30, Nanos::from_ms(1_000)).is_ok() {}
+        assert!(caps.take(30, Nanos(0)).is_err());
+        assert!(caps.take(30, Nanos::from_ms(1_000)).is_err());
+        assert!(caps.take(30, Nanos::from_ms(1_009)).is_ok());
+    }
+}

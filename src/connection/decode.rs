@@ -1,0 +1,265 @@
+//! Phase decode: the plaintext of an opened packet becomes events.
+//!
+//! Acknowledgments first, then the messages, each checked against the table of what may be said at
+//! this stage. The first fault ends the packet: what stood before it counts, what follows is
+//! dropped, and the packet is not acknowledged. Calls the `Sink`; never sends. Called by the shard
+//! or `handle_datagram`.
+
+use super::admission::CloseReason;
+use super::batch::Batch;
+use super::open::{Opened, plaintext};
+use super::table::{Sessions, Slot, State};
+use crate::limits::{INPUT_BUCKET, VIOLATION_FALSE_ACK, VIOLATION_MESSAGE};
+use crate::metrics::{Counter, Counters, DropReason};
+use crate::time::Nanos;
+use crate::wire::{
+    AckBlock, Channel, ControlMessage, Direction, DisconnectReason, Flags, InputError, InputFrame,
+    InputFrames, Message, Messages, ReadError, Reader, Stage, control_kind, is_allowed,
+    read_enter_to_world, to_server,
+};
+use std::net::SocketAddr;
+
+/// Who learns what the clients of a shard said. Called only for packets that opened.
+pub trait Sink {
+    /// The first packet of the session in `slot` opened: its token is used up.
+    fn confirmed(&mut self, slot: Slot);
+    /// The player in `slot` wants its entity. Called once per session.
+    fn enter(&mut self, slot: Slot);
+    /// The player in `slot`, which has entered, sent a frame that is newer than all before. In
+    /// order of sequence, gaps possible.
+    fn input(&mut self, slot: Slot, sequence: u32, frame: InputFrame);
+    /// The client has processed the packet with this sequence. Called once per packet.
+    fn acked(&mut self, slot: Slot, packet_sequence: u64);
+    /// The session in `slot` has ended. Its slot can be given to another at once.
+    fn closed(&mut self, slot: Slot, reason: CloseReason);
+}
+
+/// What all steps of decoding one packet need.
+#[derive(Clone, Copy)]
+struct Pass<'a> {
+    now: Nanos,
+    slot: Slot,
+    channel: Channel,
+    counters: &'a Counters,
+}
+
+/// Why the rest of a packet is not read.
+enum Stop {
+    /// The client is at fault.
+    Fault(DropReason, u32),
+    /// The client has left.
+    Left(DisconnectReason),
+}
+
+const MALFORMED: Stop = Stop::Fault(DropReason::Malformed, VIOLATION_MESSAGE);
+const UNEXPECTED: Stop = Stop::Fault(DropReason::Unexpected, VIOLATION_MESSAGE);
+const FALSE_ACK: Stop = Stop::Fault(DropReason::FalseAck, VIOLATION_FALSE_ACK);
+
+impl From<ReadError> for Stop {
+    fn from(_: ReadError) -> Self {
+        MALFORMED
+    }
+}
+
+/// Flags whose meaning no session has negotiated.
+const FLAGS_NOT_IN_USE: Flags =
+    Flags::FRAGMENT.with(Flags::COMPRESSED).with(Flags::RELIABLE_HANDSHAKE);
+
+impl Sessions {
+    /// Turns an opened packet into calls of `sink`.
+    pub fn decode(
+        &mut self,
+        now: Nanos,
+        opened: Opened<'_>,
+        counters: &Counters,
+        sink: &mut impl Sink,
+    ) {
+        let header = opened.admitted.header;
+        let slot = opened.admitted.slot;
+        let index = usize::from(slot);
+        if self.ingress[index].id != header.connection {
+            // An earlier packet of the same batch ended the session.
+            return counters.drop(DropReason::UnknownConnection);
+        }
+        if !self.pending[index].confirmed {
+            self.pending[index].confirmed = true;
+            counters.add(Counter::Confirmed, 1);
+            sink.confirmed(slot);
+        }
+        let pass = Pass { now, slot, channel: header.channel, counters };
+        match self.read_packet(pass, header.flags, opened.plaintext, sink) {
+            Ok(asks_for_ack) => {
+                let processed = &mut self.flow[index].processed;
+                processed.add(header.sequence, now);
+                if asks_for_ack {
+                    if self.unacked[index] == 0 {
+                        processed.waiting_since = now;
+                    }
+                    self.unacked[index] = self.unacked[index].saturating_add(1);
+                }
+            }
+            Err(Stop::Fault(reason, score)) => {
+                counters.drop(reason);
+                if self.violations[index].add(score, now) {
+                    counters.add(Counter::Violations, 1);
+                    self.say_farewell(index, DisconnectReason::Violation, counters);
+                    sink.closed(slot, CloseReason::Violation);
+                }
+            }
+            Err(Stop::Left(reason)) => {
+                counters.add(Counter::Closed, 1);
+                self.release(index);
+                sink.closed(slot, CloseReason::Peer(reason));
+            }
+        }
+    }
+
+    /// Decodes every datagram of `batch` and empties it.
+    pub fn decode_batch(
+        &mut self,
+        now: Nanos,
+        batch: &mut Batch,
+        counters: &Counters,
+        sink: &mut impl Sink,
+    ) {
+        batch.retain(|entry, datagram| {
+            let admitted = entry.admitted.expect("admit_batch comes before decode_batch");
+            let opened = Opened { admitted, plaintext: plaintext(datagram) };
+            self.decode(now, opened, counters, sink);
+            true
+        });
+        batch.clear();
+    }
+
+    /// All three phases for one datagram: admit, open, decode.
+    pub fn handle_datagram(
+        &mut self,
+        now: Nanos,
+        from: SocketAddr,
+        datagram: &mut [u8],
+        counters: &Counters,
+        sink: &mut impl Sink,
+    ) {
+        let admitted = self.admit(now, from, datagram);
+        match admitted.and_then(|admitted| self.open(now, admitted, datagram)) {
+            Ok(opened) => {
+                counters.add(Counter::PacketsOpened, 1);
+                self.decode(now, opened, counters, sink);
+            }
+            Err(reason) => counters.drop(reason),
+        }
+    }
+
+    /// Acknowledgments and messages of one packet. Tells whether the packet asks to be
+    /// acknowledged.
+    fn read_packet(
+        &mut self,
+        pass: Pass<'_>,
+        flags: Flags,
+        plaintext: &[u8],
+        sink: &mut impl Sink,
+    ) -> Result<bool, Stop> {
+        if flags.intersects(FLAGS_NOT_IN_USE) {
+            return Err(UNEXPECTED);
+        }
+        let mut body = plaintext;
+        if flags.contains(Flags::ACKNOWLEDGMENT) {
+            let mut reader = Reader::new(body);
+            let block = AckBlock::read(&mut reader).map_err(|error| match error {
+                ReadError::Value => FALSE_ACK,
+                _ => MALFORMED,
+            })?;
+            let sent = &mut self.flow[usize::from(pass.slot)].sent;
+            let each = |sequence| sink.acked(pass.slot, sequence);
+            sent.acknowledge(&block, each).map_err(|_| FALSE_ACK)?;
+            body = reader.slice(reader.remaining())?;
+        }
+        let mut asks_for_ack = false;
+        for message in Messages::new(body, pass.channel) {
+            let message = message?;
+            self.read_message(pass, &message, sink)?;
+            asks_for_ack |= message.kind != control_kind::ACK;
+        }
+        Ok(asks_for_ack)
+    }
+
+    fn read_message(
+        &mut self,
+        pass: Pass<'_>,
+        message: &Message<'_>,
+        sink: &mut impl Sink,
+    ) -> Result<(), Stop> {
+        let slot = pass.slot;
+        let State::Live(stage) = self.state[usize::from(slot)] else { return Err(UNEXPECTED) };
+        if !is_allowed(Direction::ToServer, pass.channel, stage, message.kind) {
+            return Err(UNEXPECTED);
+        }
+        if pass.channel == Channel::Control {
+            return self.read_control(slot, message);
+        }
+        match message.kind {
+            to_server::SYNC_ENTITY => self.read_input(pass, message.body, sink),
+            to_server::ENTER_TO_WORLD => {
+                read_enter_to_world(message.body)?;
+                if stage == Stage::Confirmed {
+                    self.state[usize::from(slot)] = State::Live(Stage::Entered);
+                    sink.enter(slot);
+                }
+                Ok(())
+            }
+            _ => Err(UNEXPECTED),
+        }
+    }
+
+    /// Messages that serve the connection. Answers are left for `poll_control`.
+    fn read_control(&mut self, slot: Slot, message: &Message<'_>) -> Result<(), Stop> {
+        let index = usize::from(slot);
+        match ControlMessage::read(message)? {
+            ControlMessage::Ping { nonce } => {
+                self.pending[index].pong = Some(nonce);
+                self.due[index] = Nanos(0);
+            }
+            ControlMessage::CryptoTest(bytes) => {
+                if self.state[index] == State::Live(Stage::Unconfirmed) {
+                    self.state[index] = State::Live(Stage::Confirmed);
+                }
+                self.pending[index].crypto_test = Some(bytes);
+                self.due[index] = Nanos(0);
+            }
+            ControlMessage::Disconnect { reason, .. } => return Err(Stop::Left(reason)),
+            // That it arrived is all there is to know.
+            ControlMessage::Pong { .. } | ControlMessage::Ack => {}
+            ControlMessage::CryptoTestAck(_) => return Err(UNEXPECTED),
+        }
+        Ok(())
+    }
+
+    /// Hands on the frames that are new, oldest first, as far as one per tick allows.
+    fn read_input(
+        &mut self,
+        pass: Pass<'_>,
+        body: &[u8],
+        sink: &mut impl Sink,
+    ) -> Result<(), Stop> {
+        let slot = pass.slot;
+        let frames = InputFrames::read(body).map_err(|error| match error {
+            InputError::Malformed(_) => MALFORMED,
+            InputError::Range => Stop::Fault(DropReason::InputRange, VIOLATION_MESSAGE),
+        })?;
+        if self.state[usize::from(slot)] != State::Live(Stage::Entered) {
+            return Ok(());
+        }
+        let flow = &mut self.flow[usize::from(slot)];
+        let ahead = frames.newest.wrapping_sub(flow.newest_input) as i32;
+        for (sequence, frame) in frames.oldest_first(ahead.max(0) as usize) {
+            flow.newest_input = sequence;
+            let rate = u32::from(self.config.tick_hz);
+            if flow.input_allowance.take(1, rate, INPUT_BUCKET, pass.now) {
+                sink.input(slot, sequence, frame);
+            } else {
+                pass.counters.drop(DropReason::InputRate);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,248 @@
+//! What a session needs besides snapshots: answers, acknowledgments, Pings, timeouts, farewells.
+//!
+//! Owns: everything that happens because time has passed. Never reads a clock. Called by the shard
+//! once per tick, after the snapshots: those carry acknowledgments, and what they carry needs no
+//! packet of its own.
+//!
+//! Cost: a scan of two columns, nine bytes per slot. `due` is a lower bound: a packet that arrives
+//! moves `heard`, not `due`, and the scan finds out when the bound has passed.
+
+use super::admission::CloseReason;
+use super::decode::Sink;
+use super::table::{FAR, Sessions, Slot, State};
+use crate::limits::{
+    ACK_DELAY_MS, ACK_ELICITING_MAX, DISCONNECT_INTERVAL_MS, DISCONNECT_REPEATS, FAILED_OPENS_MAX,
+    HEARTBEAT_MS, TAG_LEN, TIMEOUT_MS, UNCONFIRMED_TIMEOUT_MS,
+};
+use crate::metrics::{Counter, Counters};
+use crate::time::Nanos;
+use crate::wire::{
+    CRYPTO_TEST_LEN, Channel, ConnectionId, ControlMessage, DisconnectReason, Stage, Writer,
+};
+use std::net::SocketAddr;
+
+const HEARTBEAT: Nanos = Nanos::from_ms(HEARTBEAT_MS);
+const TIMEOUT: Nanos = Nanos::from_ms(TIMEOUT_MS);
+const UNCONFIRMED: Nanos = Nanos::from_ms(UNCONFIRMED_TIMEOUT_MS);
+const ACK_DELAY: Nanos = Nanos::from_ms(ACK_DELAY_MS);
+
+/// Slots whose columns are looked at in one go.
+const SCAN: usize = 64;
+
+/// A control packet, sealed, ready to leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// The session it is for.
+    pub slot: Slot,
+    /// Where it goes.
+    pub to: SocketAddr,
+    /// Bytes of the datagram in the buffer.
+    pub length: usize,
+}
+
+/// What is rarely looked at: answers that wait, and the times of rare events.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pending {
+    accepted_at: Nanos,
+    /// Whether a packet has opened.
+    pub(super) confirmed: bool,
+    /// The nonce of the last Ping not answered yet.
+    pub(super) pong: Option<u64>,
+    /// The last key confirmation not answered yet.
+    pub(super) crypto_test: Option<[u8; CRYPTO_TEST_LEN]>,
+    /// When the last Ping was sent.
+    pinged: Nanos,
+    /// Disconnects still to be sent, and their reason.
+    farewell: Option<(DisconnectReason, u8)>,
+}
+
+impl Pending {
+    pub(super) fn new(accepted_at: Nanos) -> Self {
+        Self { accepted_at, ..Self::default() }
+    }
+}
+
+impl Sessions {
+    /// Ends the session in `slot`: nothing it sends opens any more, and a Disconnect is sent three
+    /// times by the next calls of `poll_control`. The sink is not told, the caller knows. `false`
+    /// without a session.
+    pub fn disconnect(
+        &mut self,
+        slot: Slot,
+        reason: DisconnectReason,
+        counters: &Counters,
+    ) -> bool {
+        let live = self.stage(slot).is_some();
+        if live {
+            self.say_farewell(usize::from(slot), reason, counters);
+        }
+        live
+    }
+
+    /// The next control packet, written into `out` (1,200 bytes). Call until `None`: then
+    /// everything that was due at `now` is done, and the next call starts over.
+    pub fn poll_control(
+        &mut self,
+        now: Nanos,
+        out: &mut [u8],
+        counters: &Counters,
+        sink: &mut impl Sink,
+    ) -> Option<Transmit> {
+        while let Some(index) = self.next_candidate(now) {
+            self.poll_at = index + 1;
+            let length = match self.state[index] {
+                State::Free => None,
+                State::Closing => self.repeat_farewell(index, now, out),
+                State::Live(stage) => self.serve(index, stage, now, out, counters, sink),
+            };
+            if let Some(length) = length {
+                return Some(Transmit { slot: index as Slot, to: self.address[index], length });
+            }
+        }
+        self.poll_at = 0;
+        None
+    }
+
+    /// The first slot from `poll_at` on that may have something to do.
+    fn next_candidate(&self, now: Nanos) -> Option<usize> {
+        let mut start = self.poll_at;
+        while start < self.due.len() {
+            let end = (start + SCAN).min(self.due.len());
+            let (due, unacked) = (&self.due[start..end], &self.unacked[start..end]);
+            // No early exit: this form compiles to vector compares.
+            let late = due.iter().fold(false, |any, &at| any | (at <= now));
+            let waiting = unacked.iter().fold(0, |any, &count| any | count);
+            if late || waiting != 0 {
+                let busy = |&i: &usize| self.due[i] <= now || self.unacked[i] != 0;
+                if let Some(index) = (start..end).find(busy) {
+                    return Some(index);
+                }
+            }
+            start = end;
+        }
+        None
+    }
+
+    /// A session that lives: ends it when its time is over, else sends what is due.
+    fn serve(
+        &mut self,
+        index: usize,
+        stage: Stage,
+        now: Nanos,
+        out: &mut [u8],
+        counters: &Counters,
+        sink: &mut impl Sink,
+    ) -> Option<usize> {
+        let slot = index as Slot;
+        if stage == Stage::Unconfirmed && now.since(self.pending[index].accepted_at) >= UNCONFIRMED
+        {
+            counters.add(Counter::Closed, 1);
+            self.release(index);
+            sink.closed(slot, CloseReason::Unconfirmed);
+            return None;
+        }
+        let end = if now.since(self.ingress[index].heard) >= TIMEOUT {
+            counters.add(Counter::TimedOut, 1);
+            Some((DisconnectReason::TimedOut, CloseReason::TimedOut))
+        } else if self.failed_opens[index] >= FAILED_OPENS_MAX || self.flow[index].sent.is_over() {
+            Some((DisconnectReason::Exhausted, CloseReason::Exhausted))
+        } else {
+            None
+        };
+        if let Some((reason, close)) = end {
+            self.say_farewell(index, reason, counters);
+            sink.closed(slot, close);
+            return self.repeat_farewell(index, now, out);
+        }
+        let length = self.write_due(index, now, out);
+        self.due[index] = self.next_due(index, stage);
+        length
+    }
+
+    /// One packet with everything that is due for a session; `None` when nothing is.
+    fn write_due(&mut self, index: usize, now: Nanos, out: &mut [u8]) -> Option<usize> {
+        let flow = &self.flow[index];
+        let ack = self.unacked[index] >= ACK_ELICITING_MAX
+            || (self.unacked[index] > 0 && now.since(flow.processed.waiting_since) >= ACK_DELAY);
+        let ping = now >= self.ping_at(index);
+        let pending = &mut self.pending[index];
+        let (crypto_test, pong) = (pending.crypto_test.take(), pending.pong.take());
+        if !ack && !ping && crypto_test.is_none() && pong.is_none() {
+            return None;
+        }
+        if ping {
+            pending.pinged = now;
+        }
+        let messages = [
+            crypto_test.map(ControlMessage::CryptoTestAck),
+            pong.map(|nonce| ControlMessage::Pong { nonce, clock_us: now.as_us() }),
+            // The nonce tells late answers apart; what counts is that any packet opens.
+            ping.then_some(ControlMessage::Ping { nonce: now.0 }),
+        ];
+        self.write_control(index, now, out, &messages)
+    }
+
+    /// One of three Disconnects. After the last the slot is free.
+    fn repeat_farewell(&mut self, index: usize, now: Nanos, out: &mut [u8]) -> Option<usize> {
+        let (reason, left) = self.pending[index].farewell.unwrap_or((DisconnectReason::Left, 0));
+        let message = ControlMessage::Disconnect { reason, retry_s: 0 };
+        let sent =
+            if left > 0 { self.write_control(index, now, out, &[Some(message)]) } else { None };
+        if left <= 1 || sent.is_none() {
+            self.vacate(index);
+        } else {
+            self.pending[index].farewell = Some((reason, left - 1));
+            self.due[index] = now.plus(Nanos::from_ms(DISCONNECT_INTERVAL_MS));
+        }
+        sent
+    }
+
+    /// A sealed control packet with `messages`.
+    fn write_control(
+        &mut self,
+        index: usize,
+        now: Nanos,
+        out: &mut [u8],
+        messages: &[Option<ControlMessage>],
+    ) -> Option<usize> {
+        let begun = self.begin_at(index, Channel::Control, now, out)?;
+        let room = out.len() - TAG_LEN;
+        let mut writer = Writer::new(&mut out[begun.body..room]);
+        for message in messages.iter().flatten() {
+            message.write(&mut writer);
+        }
+        let length = writer.finish().expect("three control messages fit any datagram");
+        Some(self.seal(index as Slot, out, begun.body + length))
+    }
+
+    /// Turns a living session into one that is being closed.
+    pub(super) fn say_farewell(
+        &mut self,
+        index: usize,
+        reason: DisconnectReason,
+        counters: &Counters,
+    ) {
+        counters.add(Counter::Closed, 1);
+        self.live -= 1;
+        self.ingress[index].id = ConnectionId::GATE;
+        self.state[index] = State::Closing;
+        self.unacked[index] = 0;
+        self.pending[index].farewell = Some((reason, DISCONNECT_REPEATS));
+        self.due[index] = Nanos(0);
+    }
+
+    /// When the next Ping is to be sent if nothing is heard until then.
+    fn ping_at(&self, index: usize) -> Nanos {
+        self.ingress[index].heard.max(self.pending[index].pinged).plus(HEARTBEAT)
+    }
+
+    /// Nothing has to be done for the living session in `index` before this time.
+    fn next_due(&self, index: usize, stage: Stage) -> Nanos {
+        let confirm_by = match stage {
+            Stage::Unconfirmed => self.pending[index].accepted_at.plus(UNCONFIRMED),
+            Stage::Confirmed | Stage::Entered => FAR,
+        };
+        let gone_at = self.ingress[index].heard.plus(TIMEOUT);
+        self.ping_at(index).min(gone_at).min(confirm_by)
+    }
+}
