@@ -4,9 +4,11 @@
 //! needed to mint tokens and nothing that could impersonate the server. Nothing here reads a clock or a
 //! random source: both are arguments.
 
+use crate::client::Ticket;
 use crate::crypto::noise::StaticKeys;
 use crate::crypto::token::{Token, TokenAddress, TokenHead, TokenKind, seal_token};
 use crate::time::Entropy;
+use crate::wire::PublicToken;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -55,7 +57,7 @@ impl std::fmt::Debug for Secret {
 
 /// What a client receives from its backend over HTTPS. `tidelock token` prints it as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Ticket {
+pub struct TicketFile {
     /// UDP addresses of the server.
     pub servers: Vec<String>,
     /// Goes into the Connect packet as it is.
@@ -156,7 +158,12 @@ impl BackendKeys {
     }
 
     /// Mints a token and everything else its client needs. `now_ms` is unix time.
-    pub fn mint(&self, request: &TicketRequest, now_ms: u64, entropy: &mut dyn Entropy) -> Ticket {
+    pub fn mint(
+        &self,
+        request: &TicketRequest,
+        now_ms: u64,
+        entropy: &mut dyn Entropy,
+    ) -> TicketFile {
         let (mut token_id, mut psk, mut nonce) = ([0; 16], [0; 32], [0; 24]);
         entropy.fill(&mut token_id);
         entropy.fill(&mut psk);
@@ -179,7 +186,7 @@ impl BackendKeys {
             auth_level: 0,
             user_data: request.spawn.map_or([0; 124], Token::spawn_user_data),
         };
-        Ticket {
+        TicketFile {
             servers: Vec::new(),
             protocol_id: self.protocol_id,
             server_public: self.server_public,
@@ -193,7 +200,24 @@ impl BackendKeys {
     }
 }
 
-impl Ticket {
+impl TicketFile {
+    /// The form in which a client takes it.
+    pub fn for_client(&self) -> Ticket {
+        Ticket {
+            protocol_id: self.protocol_id,
+            token: PublicToken {
+                kind: self.token_kind,
+                key_id: self.token_key_id,
+                nonce: self.token_nonce,
+                expiry_s: self.token_expiry,
+                sealed: self.sealed_token,
+            },
+            psk: self.psk.0,
+            server_public: self.server_public,
+            build: 0,
+        }
+    }
+
     /// As JSON, for people and scripts.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("a ticket is numbers and strings")
@@ -323,7 +347,7 @@ mod tests {
         assert_eq!((token.player_id, token.spawn_point()), (7, Some([1, 2, 3])));
         assert_eq!(token.psk, ticket.psk.0);
         assert!(!format!("{keys:?}{ticket:?}").contains(&hex::encode(ticket.psk.0)));
-        let back: Ticket = serde_json::from_str(&ticket.to_json()).unwrap();
+        let back: TicketFile = serde_json::from_str(&ticket.to_json()).unwrap();
         assert_eq!(back.sealed_token, ticket.sealed_token);
     }
 }

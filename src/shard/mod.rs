@@ -1,1 +1,142 @@
-//! (skeleton)
+//! One shard: a slice of the players and entities, and the thread that moves them.
+//!
+//! Joins what may not know each other: `connection` and `world` (in `players`), phases and clocks, the gate
+//! and the tick. [`Shard`] is the whole of it without a socket or a thread: benches and simulations drive it
+//! directly. `pacing` drives it on a pinned thread, against the absolute schedule.
+
+mod ids;
+mod ingress;
+mod laps;
+mod mail;
+mod pacing;
+mod players;
+mod queue;
+mod tick;
+
+pub use laps::Timer;
+pub use mail::{GateEnd, ShardEnd, ToGate, ToShard, pair};
+pub use pacing::{Pace, run};
+pub use players::EntryRules;
+pub use queue::{Receiver, Sender};
+
+use crate::connection::{Batch, Sessions, SessionsConfig};
+use crate::limits;
+use crate::metrics::{Counters, Histograms};
+use crate::replicate::{BLOCK, Replicator};
+use crate::units::{Tick, TickRate};
+use crate::world::{World, WorldConfig};
+use laps::Laps;
+use players::Players;
+use std::sync::Arc;
+
+/// How a shard is built.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardConfig {
+    /// Index of its socket in the port, 1..=255.
+    pub socket_index: u8,
+    /// Sessions at a time.
+    pub players: usize,
+    /// Entities at a time.
+    pub entities: usize,
+    /// Ticks per second.
+    pub rate: TickRate,
+    /// Interest distances by kind, centimetres.
+    pub radius: [f32; crate::state::Kind::COUNT],
+    /// Hysteresis of the distances.
+    pub leave_factor: f32,
+    /// Bytes of plaintext in one snapshot packet.
+    pub budget: usize,
+    /// Where players appear.
+    pub entry: EntryRules,
+    /// Random, secret: which sequences are left out to catch false acknowledgments.
+    pub canary_seed: u64,
+}
+
+/// A shard without a thread. See the module.
+pub struct Shard {
+    config: ShardConfig,
+    tick: Tick,
+    sessions: Sessions,
+    world: World,
+    replicator: Replicator,
+    players: Players,
+    batch: Batch,
+    gate: ShardEnd,
+    counters: Arc<Counters>,
+    histograms: Box<Histograms>,
+    laps: Laps,
+    /// Packets of the current block: slot of the arena is the position, here are viewer and end of plaintext.
+    block: [Pending; BLOCK],
+    stopping: bool,
+}
+
+/// A packet whose snapshot is encoded and not yet sealed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pending {
+    viewer: u16,
+    plaintext_end: usize,
+}
+
+impl Shard {
+    /// Allocates everything the shard will ever need.
+    pub fn new(config: ShardConfig, gate: ShardEnd, counters: Arc<Counters>) -> Self {
+        let world = WorldConfig {
+            capacity: config.entities,
+            rate: config.rate,
+            radius: config.radius,
+            leave_factor: config.leave_factor,
+        };
+        Self {
+            config,
+            tick: 0,
+            sessions: Sessions::new(SessionsConfig {
+                socket_index: config.socket_index,
+                capacity: config.players,
+                tick_hz: config.rate.hz(),
+                seed: config.canary_seed,
+            }),
+            world: World::new(world),
+            replicator: Replicator::new(config.players, config.entities),
+            players: Players::new(config.players, config.entities, config.entry),
+            batch: Batch::default(),
+            gate,
+            counters,
+            histograms: Box::default(),
+            laps: Laps::default(),
+            block: [Pending::default(); BLOCK],
+            stopping: false,
+        }
+    }
+
+    /// Bytes held for good.
+    pub fn memory_bytes(&self) -> usize {
+        self.sessions.memory_bytes() + self.world.memory_bytes() + self.replicator.memory_bytes()
+    }
+
+    /// The last tick done, 0 before the first.
+    pub fn tick_number(&self) -> Tick {
+        self.tick
+    }
+
+    /// The entities.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// What was recorded since the last window.
+    pub fn histograms(&self) -> &Histograms {
+        &self.histograms
+    }
+
+    /// The counters of this shard.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Whether the gate asked the shard to stop and nobody is left to say goodbye to.
+    pub fn is_done(&self) -> bool {
+        self.stopping && self.sessions.is_quiet()
+    }
+}
+
+const _: () = assert!(limits::SNAPSHOT_BUDGET + limits::HEADER_LEN < limits::DATAGRAM_MAX);

@@ -1,0 +1,98 @@
+//! `keygen` and `token`.
+
+use crate::config::DEFAULT_PORT;
+use crate::host::clock;
+use crate::host::entropy::OsEntropy;
+use crate::keys::{BackendKeys, ServerKeys, TicketRequest};
+use clap::Args;
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Make the keys of a server and of its backend.
+///
+/// The server's file holds its static secret; the backend's holds what is needed to mint tokens. Existing
+/// files are never overwritten.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  tidelock keygen --out keys")]
+pub(super) struct KeygenArgs {
+    /// Folder for `server.keys.toml` and `backend.keys.toml`.
+    #[arg(long, default_value = ".")]
+    out: PathBuf,
+}
+
+pub(super) fn keygen(arguments: &KeygenArgs) -> Result<ExitCode, String> {
+    let folder = &arguments.out;
+    fs::create_dir_all(folder)
+        .map_err(|error| format!("cannot make the folder {}: {error}", folder.display()))?;
+    let (server, backend) = (folder.join("server.keys.toml"), folder.join("backend.keys.toml"));
+    if backend.exists() {
+        return Err(format!(
+            "{} exists; move it away first, keys are never overwritten",
+            backend.display()
+        ));
+    }
+    let keys = ServerKeys::generate(&mut OsEntropy);
+    keys.save(&server, false)?;
+    keys.backend.save(&backend, false)?;
+    println!("{}   for `tidelock serve --keys`; keep it on the server", server.display());
+    println!("{}  for `tidelock token --keys` and your backend", backend.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Mint a connect token and print, as JSON, everything its client needs.
+///
+/// A token is good for one connection, at most 60 seconds, and not for a server that was started after it
+/// was minted.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tidelock token --keys keys/backend.keys.toml --player 7
+  tidelock token --keys keys/backend.keys.toml --player 7 --spawn 409600,409600,0")]
+pub(super) struct TokenArgs {
+    /// Key file: the backend's or the server's.
+    #[arg(long, env = "TIDELOCK_KEYS")]
+    keys: PathBuf,
+    /// Who the player is.
+    #[arg(long)]
+    player: u64,
+    /// Where the player starts: x,y,z in centimetres.
+    #[arg(long, value_parser = spawn_point)]
+    spawn: Option<[i32; 3]>,
+    /// Seconds until the token expires, at most 60.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=60))]
+    ttl: u64,
+    /// Address of the server, for the client.
+    #[arg(long, default_value_t = format!("127.0.0.1:{DEFAULT_PORT}"))]
+    server: String,
+}
+
+pub(super) fn token(arguments: &TokenArgs) -> Result<ExitCode, String> {
+    let keys = BackendKeys::load(&arguments.keys)?;
+    let request =
+        TicketRequest { player: arguments.player, spawn: arguments.spawn, ttl_s: arguments.ttl };
+    let mut ticket = keys.mint(&request, clock::unix_ms(), &mut OsEntropy);
+    ticket.servers.push(arguments.server.clone());
+    println!("{}", ticket.to_json());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn spawn_point(text: &str) -> Result<[i32; 3], String> {
+    let numbers: Result<Vec<i32>, _> =
+        text.split(',').map(|number| number.trim().parse()).collect();
+    numbers
+        .ok()
+        .and_then(|numbers| numbers.try_into().ok())
+        .ok_or_else(|| "expected three whole numbers: x,y,z in centimetres".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spawn_point_is_three_whole_numbers() {
+        assert_eq!(spawn_point("1, -2,3"), Ok([1, -2, 3]));
+        assert!(["1,2", "1,2,3,4", "a,b,c", "1.5,2,3", ""].iter().all(|t| spawn_point(t).is_err()));
+    }
+}

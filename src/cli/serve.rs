@@ -1,0 +1,166 @@
+//! `serve`, `check-config` and `stats`.
+
+use crate::admin::{self, Request};
+use crate::config::{Config, DEFAULT_PORT};
+use crate::server::{RunDir, Server, ServerOptions, stop_on_signal};
+use clap::Args;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Run a server until Ctrl-C.
+///
+/// Settings come from the defaults, then the file, then the environment, then the flags.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tidelock serve --dev
+  tidelock serve --keys server.keys.toml --bind 0.0.0.0:3565
+  TIDELOCK_TICK_RATE=30 tidelock serve --config tidelock.toml")]
+pub(super) struct ServeArgs {
+    /// Settings file (TOML); see `tidelock check-config`.
+    #[arg(long, env = "TIDELOCK_CONFIG")]
+    config: Option<PathBuf>,
+    /// Try things out: mint keys, serve the loopback only.
+    #[arg(long)]
+    dev: bool,
+    #[command(flatten)]
+    overrides: Overrides,
+}
+
+/// Flags and variables that take precedence over the file.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Overrides {
+    /// UDP address to listen on [default: 0.0.0.0:3565, with --dev 127.0.0.1:3565].
+    #[arg(long, env = "TIDELOCK_BIND")]
+    pub(super) bind: Option<SocketAddr>,
+    /// Key file made by `tidelock keygen`.
+    #[arg(long, env = "TIDELOCK_KEYS")]
+    pub(super) keys: Option<PathBuf>,
+    /// Ticks per second: 30, 60 or 120.
+    #[arg(long, env = "TIDELOCK_TICK_RATE")]
+    pub(super) tick_rate: Option<u16>,
+    /// Simulation threads.
+    #[arg(long, env = "TIDELOCK_SHARDS")]
+    pub(super) shards: Option<u16>,
+    /// `auto`, or cores such as 0,2-3: first the shards, then the gate.
+    #[arg(long, env = "TIDELOCK_CORES")]
+    pub(super) cores: Option<String>,
+    /// How datagrams are moved: auto, uring or mmsg.
+    #[arg(long, env = "TIDELOCK_IO")]
+    pub(super) io: Option<String>,
+    /// Players at a time.
+    #[arg(long, env = "TIDELOCK_PLAYERS")]
+    pub(super) players: Option<u32>,
+    /// Bytes of plaintext in one snapshot, at most.
+    #[arg(long, env = "TIDELOCK_BUDGET")]
+    pub(super) budget: Option<usize>,
+    /// Centimetres from which players see each other.
+    #[arg(long, env = "TIDELOCK_PLAYER_RADIUS")]
+    pub(super) player_radius: Option<f32>,
+    /// Folder of lock, admin socket and development keys.
+    #[arg(long, env = "TIDELOCK_RUN_DIR")]
+    pub(super) run_dir: Option<PathBuf>,
+}
+
+impl Overrides {
+    /// Puts the flags that were given into `config`.
+    pub(super) fn apply(&self, config: &mut Config) {
+        fn set<T: Clone>(target: &mut T, value: &Option<T>) {
+            if let Some(value) = value {
+                target.clone_from(value);
+            }
+        }
+        let Self { bind, keys, tick_rate, shards, cores, io, .. } = self;
+        set(&mut config.server.bind, bind);
+        set(&mut config.server.tick_rate, tick_rate);
+        set(&mut config.server.shards, shards);
+        set(&mut config.server.cores, cores);
+        set(&mut config.server.io, io);
+        set(&mut config.replication.budget_bytes, &self.budget);
+        set(&mut config.interest.player, &self.player_radius);
+        if let Some(players) = self.players {
+            config.world.players = players;
+            config.world.entities = config.world.entities.max(players);
+        }
+        if keys.is_some() {
+            config.server.keys.clone_from(keys);
+        }
+        if self.run_dir.is_some() {
+            config.server.run_dir.clone_from(&self.run_dir);
+        }
+    }
+}
+
+pub(super) fn run(arguments: &ServeArgs) -> Result<ExitCode, String> {
+    let mut config = match &arguments.config {
+        Some(path) => Config::load(path).map_err(|error| error.to_string())?,
+        None => Config::default(),
+    };
+    if arguments.dev && arguments.config.is_none() {
+        config.server.bind.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    arguments.overrides.apply(&mut config);
+    let server = Server::start(&ServerOptions { config, dev: arguments.dev })
+        .map_err(|error| error.to_string())?;
+    server.warnings.iter().for_each(|warning| super::warn(warning));
+    stop_on_signal(server.stop_flag()).map_err(|error| error.to_string())?;
+    let port = server.address.port();
+    println!("tidelock {} on {}", env!("CARGO_PKG_VERSION"), server.address);
+    println!("  io       {}", server.backend.name());
+    println!("  threads  {}", server.plan);
+    println!("  memory   {} MiB held by the shards for good", server.memory_bytes >> 20);
+    println!("  admin    {}", server.run_dir.admin_socket(port).display());
+    if arguments.dev && arguments.overrides.keys.is_none() {
+        println!("  keys     {} (development)", server.run_dir.dev_keys(port).display());
+    }
+    println!("ready; Ctrl-C ends it");
+    server.join().map_err(|error| error.to_string())?;
+    println!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Check a settings file and print what it amounts to.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  tidelock check-config tidelock.toml && systemctl restart tidelock")]
+pub(super) struct CheckConfigArgs {
+    /// The file. Without one, the defaults are printed: a file to start from.
+    file: Option<PathBuf>,
+}
+
+pub(super) fn check_config(arguments: &CheckConfigArgs) -> Result<ExitCode, String> {
+    let config = match &arguments.file {
+        Some(path) => {
+            let config = Config::load(path).map_err(|error| error.to_string())?;
+            config.check().map_err(|error| format!("{}: {error}", path.display()))?;
+            config
+        }
+        None => Config::default(),
+    };
+    print!("{}", config.to_toml());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Print the state of the server that runs on this machine, as JSON.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tidelock stats
+  tidelock stats --port 4000 | jq .counters")]
+pub(super) struct StatsArgs {
+    /// UDP port of the server.
+    #[arg(long, default_value_t = DEFAULT_PORT)]
+    port: u16,
+    /// Folder of its admin socket.
+    #[arg(long, env = "TIDELOCK_RUN_DIR")]
+    run_dir: Option<PathBuf>,
+    /// Start a new window of quantiles afterwards.
+    #[arg(long)]
+    mark: bool,
+}
+
+pub(super) fn stats(arguments: &StatsArgs) -> Result<ExitCode, String> {
+    let path = RunDir::locate(arguments.run_dir.as_deref()).admin_socket(arguments.port);
+    let request = if arguments.mark { Request::Mark } else { Request::Stats };
+    println!("{}", admin::ask(&path, request)?.to_json());
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,246 @@
+//! The thread of the gate: handshakes, the shards' mail, the admin socket.
+//!
+//! It runs at low priority on the housekeeping core: a flood of handshakes costs newcomers, never players.
+
+use super::{StartError, port_failed};
+use crate::admin::AdminListener;
+use crate::gate::{Gate, GateAction, GateConfig, Moment};
+use crate::host::clock::{self, Clock};
+use crate::host::cores;
+use crate::host::entropy::OsEntropy;
+use crate::host::facts::{self, COMMIT};
+use crate::limits::DATAGRAM_MAX;
+use crate::metrics::{Counter, Counters, DropReason, Histograms};
+use crate::net::{Backend, BoundSocket, Datagram, Port, PortConfig, open_port};
+use crate::report::Stats;
+use crate::shard::{GateEnd, ToGate, ToShard};
+use crate::time::Nanos;
+use crate::wire::{ConnectionId, DisconnectReason};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// Longest sleep: how late mail and the admin socket are looked at.
+const NAP: Duration = Duration::from_millis(5);
+/// How long an answer waits for a shard's histograms before it goes without them.
+const WINDOW_PATIENCE: Nanos = Nanos::from_ms(1_000);
+/// How long the gate waits for shards to say goodbye.
+const STOP_PATIENCE: Nanos = Nanos::from_ms(2_000);
+
+/// Everything the thread takes with it.
+pub(super) struct GateThread {
+    pub(super) core: usize,
+    pub(super) socket: BoundSocket,
+    pub(super) gate: GateConfig,
+    pub(super) clock: Clock,
+    pub(super) shards: Vec<(GateEnd, Arc<Counters>)>,
+    pub(super) admin: PathBuf,
+    /// Of the shards, for the statistics; the gate itself has no need of a ring.
+    pub(super) backend: Backend,
+    pub(super) stop: Arc<AtomicBool>,
+}
+
+/// What the loop works on besides the port.
+struct State {
+    gate: Gate,
+    clock: Clock,
+    counters: Counters,
+    shards: Vec<(GateEnd, Arc<Counters>)>,
+    tick_hz: u16,
+    backend: Backend,
+    /// Recorded since the last mark.
+    window: Histograms,
+    /// Boxes that no shard has: one per shard.
+    #[expect(clippy::vec_box, reason = "the boxes themselves travel through the queues")]
+    spare: Vec<Box<Histograms>>,
+    asked_at: Option<Nanos>,
+    replies: Vec<([u8; DATAGRAM_MAX], usize, std::net::SocketAddr)>,
+}
+
+impl GateThread {
+    /// Starts the thread.
+    pub(super) fn spawn(self) -> Result<JoinHandle<Result<(), StartError>>, StartError> {
+        let admin = AdminListener::bind(&self.admin)?;
+        thread::Builder::new()
+            .name("gate".to_owned())
+            .spawn(move || self.run(admin))
+            .map_err(|error| StartError(format!("cannot start a thread: {error}")))
+    }
+
+    fn run(self, mut admin: AdminListener) -> Result<(), StartError> {
+        cores::pin_current_thread(self.core)?;
+        cores::yield_to_others();
+        let mut port = open_port(self.socket, Backend::Mmsg, &PortConfig::default())
+            .map_err(|error| port_failed(&error))?;
+        let mut state = State {
+            tick_hz: self.gate.tick_hz,
+            gate: Gate::new(self.gate, self.clock.now(), &mut OsEntropy),
+            clock: self.clock,
+            counters: Counters::default(),
+            spare: self.shards.iter().map(|_| Box::default()).collect(),
+            shards: self.shards,
+            backend: self.backend,
+            window: Histograms::default(),
+            asked_at: None,
+            replies: Vec::with_capacity(crate::net::BATCH),
+        };
+        while !self.stop.load(Ordering::Relaxed) {
+            state.receive(&mut *port).map_err(|error| port_failed(&error))?;
+            state.read_mail();
+            state.serve_admin(&mut admin);
+        }
+        state.say_goodbye();
+        Ok(())
+    }
+}
+
+impl State {
+    fn moment(&self) -> Moment {
+        let tick =
+            self.shards.iter().map(|(_, c)| c.read(Counter::Ticks)).max().unwrap_or_default();
+        Moment { now: self.clock.now(), unix_s: clock::unix_ms() / 1000, tick: tick as u32 }
+    }
+
+    fn receive(&mut self, port: &mut dyn Port) -> std::io::Result<()> {
+        let report = port.receive(1, NAP, &mut |datagrams| self.handle(datagrams))?;
+        report.record(&self.counters);
+        for (place, (bytes, len, to)) in self.replies.drain(..).enumerate() {
+            port.send_buffer(place)[..len].copy_from_slice(&bytes[..len]);
+            port.send_push(place, len, to);
+        }
+        port.flush()?.record(&self.counters);
+        let moment = self.moment();
+        self.gate.tick(moment, &mut OsEntropy);
+        Ok(())
+    }
+
+    fn handle(&mut self, datagrams: &mut [Datagram<'_>]) {
+        let moment = self.moment();
+        for datagram in datagrams {
+            let mut out = [0; DATAGRAM_MAX];
+            let action = self.gate.handle_datagram(
+                moment,
+                datagram.from,
+                datagram.payload,
+                &self.counters,
+                &mut OsEntropy,
+                &mut out,
+            );
+            let len = match action {
+                GateAction::Drop(_) => continue,
+                GateAction::Reply(len) => len,
+                GateAction::Accept { reply_len, shard, admission, replaces } => {
+                    let id = admission.id;
+                    if !self.tell(shard, ToShard::Admit(admission)) {
+                        // The client tries again; by then the shard has caught up.
+                        self.counters.drop(DropReason::QueueFull);
+                        self.gate.closed(id);
+                        continue;
+                    }
+                    self.counters.add(Counter::Accepted, 1);
+                    self.disconnect(replaces, DisconnectReason::Replaced);
+                    reply_len
+                }
+            };
+            // Several batches may come in one receive; what does not fit is a lost datagram like any other.
+            if self.replies.len() < self.replies.capacity() {
+                self.replies.push((out, len, datagram.from));
+            }
+        }
+    }
+
+    /// Tells whether the shard will get the message.
+    fn tell(&mut self, shard: u8, message: ToShard) -> bool {
+        let shard = self.shards.get_mut(usize::from(shard));
+        shard.is_some_and(|(end, _)| end.to_shard.send(message).is_ok())
+    }
+
+    fn disconnect(&mut self, session: Option<ConnectionId>, reason: DisconnectReason) {
+        let Some(id) = session else { return };
+        let shard = id.socket().wrapping_sub(1);
+        if !self.tell(shard, ToShard::Disconnect(id, reason)) {
+            self.counters.drop(DropReason::QueueFull);
+        }
+    }
+
+    fn read_mail(&mut self) {
+        for index in 0..self.shards.len() {
+            while let Some(mail) = self.shards[index].0.from_shard.receive() {
+                match mail {
+                    ToGate::Confirmed(id) => {
+                        let older = self.gate.confirmed(id);
+                        self.disconnect(older, DisconnectReason::Replaced);
+                    }
+                    ToGate::Closed(id) => self.gate.closed(id),
+                    ToGate::Window(mut full) => {
+                        self.window.merge(&full);
+                        full.clear();
+                        self.spare.push(full);
+                    }
+                }
+            }
+        }
+    }
+
+    fn serve_admin(&mut self, admin: &mut AdminListener) {
+        if !admin.poll() {
+            return;
+        }
+        let now = self.clock.now();
+        let Some(asked_at) = self.asked_at else {
+            self.asked_at = Some(now);
+            for (end, _) in &mut self.shards {
+                let Some(empty) = self.spare.pop() else { break };
+                if let Err(ToShard::Window(empty)) = end.to_shard.send(ToShard::Window(empty)) {
+                    self.spare.push(empty);
+                }
+            }
+            return;
+        };
+        if self.spare.len() < self.shards.len() && now.since(asked_at) < WINDOW_PATIENCE {
+            return;
+        }
+        self.asked_at = None;
+        let stats = self.stats(now);
+        if admin.wants_mark() {
+            self.window.clear();
+        }
+        admin.answer(&stats);
+    }
+
+    fn stats(&self, now: Nanos) -> Stats {
+        let mut stats = Stats {
+            commit: COMMIT.to_owned(),
+            uptime_ns: now.0,
+            process_cpu_ns: clock::process_cpu_ns(),
+            rss_bytes: facts::rss_bytes(),
+            tick_hz: self.tick_hz,
+            shards: self.shards.len() as u16,
+            backend: self.backend.name().to_owned(),
+            ..Stats::default()
+        };
+        stats.add_counters(&self.counters);
+        for (_, counters) in &self.shards {
+            stats.add_counters(counters);
+        }
+        stats.set_histograms(&self.window);
+        stats
+    }
+
+    /// Stops the shards and waits until they have told their players.
+    fn say_goodbye(&mut self) {
+        self.gate.set_maintenance(true);
+        for (end, _) in &mut self.shards {
+            // A queue that is full belongs to a shard that is stuck; the process ends anyway.
+            let _ = end.to_shard.send(ToShard::Stop);
+        }
+        let start = self.clock.now();
+        let alive = |state: &Self| state.shards.iter().any(|(end, _)| !end.to_shard.is_abandoned());
+        while alive(self) && self.clock.now().since(start) < STOP_PATIENCE {
+            self.read_mail();
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Starts a server and ends it: lock, sockets, the gate's thread, the shards' threads.
+//!
+//! Everything that can be wrong with a host or a configuration is found here, before the first packet, and
+//! reported as one [`StartError`] that names cause and fix. Called by `cli`, by `demo` and by the tests.
+
+mod files;
+mod gate_thread;
+mod plan;
+mod shard_thread;
+
+pub use files::RunDir;
+pub use plan::CorePlan;
+
+use crate::config::{Config, ConfigError};
+use crate::gate::{GateConfig, HandshakeRates, TokenKey};
+use crate::host::clock::{self, Clock};
+use crate::host::entropy::OsEntropy;
+use crate::keys::ServerKeys;
+use crate::metrics::Counters;
+use crate::net::{Backend, BindConfig, PortConfig, SocketGroup, choose_backend};
+use crate::shard::{self, EntryRules, Pace, ShardConfig};
+use crate::time::{Entropy, Nanos};
+use gate_thread::GateThread;
+use shard_thread::ShardThread;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::{fmt, io};
+
+/// Why a server did not start or had to stop. One line that names cause and fix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartError(pub String);
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<ConfigError> for StartError {
+    fn from(error: ConfigError) -> Self {
+        Self(error.0)
+    }
+}
+
+impl From<String> for StartError {
+    fn from(error: String) -> Self {
+        Self(error)
+    }
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    stop: Arc<AtomicBool>,
+    threads: Vec<(&'static str, JoinHandle<Result<(), StartError>>)>,
+    /// The UDP address it listens on.
+    pub address: SocketAddr,
+    /// How datagrams are moved.
+    pub backend: Backend,
+    /// Where it keeps its lock, its admin socket and its development keys.
+    pub run_dir: RunDir,
+    /// Which thread runs where, and why.
+    pub plan: CorePlan,
+    /// Bytes that the shards hold for good.
+    pub memory_bytes: usize,
+    /// What the operator should know, one sentence each.
+    pub warnings: Vec<String>,
+    // Closing a member would renumber the group, so the group outlives the threads.
+    _sockets: SocketGroup,
+}
+
+/// How a server is started.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// Its settings.
+    pub config: Config,
+    /// Development mode: keys are minted if none are given, and only the loopback is served.
+    pub dev: bool,
+}
+
+impl Server {
+    /// Starts a server. When this returns, clients can connect.
+    pub fn start(options: &ServerOptions) -> Result<Self, StartError> {
+        let config = &options.config;
+        config.check()?;
+        if options.dev && !config.server.bind.ip().is_loopback() {
+            return Err(StartError(format!(
+                "--dev serves the loopback only, because its keys are readable on this machine; bind \
+                 127.0.0.1 instead of {}, or make real keys with `tidelock keygen`",
+                config.server.bind.ip()
+            )));
+        }
+        let chosen = choose_backend(config.io(), &port_config(config))
+            .map_err(|error| StartError(error.to_string()))?;
+        let run_dir = RunDir::open(config.server.run_dir.as_deref())?;
+        let shards = usize::from(config.server.shards);
+        let sockets = SocketGroup::bind(&BindConfig {
+            receive_buffer: config.net.receive_buffer_bytes,
+            send_buffer: config.net.send_buffer_bytes,
+            lock_dir: run_dir.path().to_owned(),
+            ..BindConfig::new(config.server.bind, 1 + shards)
+        })
+        .map_err(|error| StartError(error.to_string()))?;
+        let address = sockets.local_address();
+        let keys = load_keys(options, &run_dir, address.port())?;
+        let plan = CorePlan::new(&config.server.cores, shards)?;
+        let mut warnings: Vec<_> = sockets.warnings().iter().map(ToString::to_string).collect();
+        warnings.extend(chosen.fallback);
+        let mut server = Self {
+            stop: Arc::new(AtomicBool::new(false)),
+            threads: Vec::new(),
+            address,
+            backend: chosen.backend,
+            run_dir,
+            plan,
+            memory_bytes: 0,
+            warnings,
+            _sockets: sockets,
+        };
+        server.spawn_threads(config, &keys)?;
+        Ok(server)
+    }
+
+    fn spawn_threads(&mut self, config: &Config, keys: &ServerKeys) -> Result<(), StartError> {
+        let clock = Clock::start();
+        let mut shards = Vec::new();
+        for index in 0..self.plan.shards.len() {
+            let (gate_end, shard_end) = shard::pair();
+            let counters = Arc::new(Counters::default());
+            let thread = ShardThread {
+                core: self.plan.shards[index],
+                socket: self.socket(index + 1),
+                backend: self.backend,
+                port: port_config(config),
+                shard: shard_config(config, index),
+                pace: Pace {
+                    rate: config.tick_rate(),
+                    spin: Nanos::from_us(u64::from(config.server.spin_us)),
+                },
+                clock,
+                mail: shard_end,
+                counters: Arc::clone(&counters),
+                stop: Arc::clone(&self.stop),
+            };
+            let (memory, handle) = thread.spawn()?;
+            self.memory_bytes += memory;
+            self.threads.push(("shard", handle));
+            shards.push((gate_end, counters));
+        }
+        let gate = GateThread {
+            core: self.plan.gate,
+            socket: self.socket(0),
+            gate: gate_config(config, keys)?,
+            clock,
+            shards,
+            admin: self.run_dir.admin_socket(self.address.port()),
+            backend: self.backend,
+            stop: Arc::clone(&self.stop),
+        };
+        self.threads.push(("gate", gate.spawn()?));
+        Ok(())
+    }
+
+    fn socket(&self, index: usize) -> crate::net::BoundSocket {
+        self._sockets.socket(index).expect("the group was bound with one socket per thread")
+    }
+
+    /// Makes all threads say goodbye and end. Returns at once; [`Self::join`] waits.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// A flag that stops the server when it is set; for signal handlers.
+    pub fn stop_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
+    }
+
+    /// Waits until the server has ended. An error of any thread ends all.
+    pub fn join(mut self) -> Result<(), StartError> {
+        let mut result = Ok(());
+        for (name, thread) in self.threads.drain(..) {
+            let ended = thread.join().unwrap_or_else(|_| {
+                Err(StartError(format!("the {name} thread panicked; see its message above")))
+            });
+            if result.is_ok() {
+                result = ended;
+            }
+        }
+        result
+    }
+}
+
+/// Sets the flag on Ctrl-C and SIGTERM.
+pub fn stop_on_signal(stop: Arc<AtomicBool>) -> Result<(), StartError> {
+    ctrlc::set_handler(move || stop.store(true, Ordering::Relaxed))
+        .map_err(|error| StartError(format!("cannot handle signals: {error}")))
+}
+
+fn load_keys(
+    options: &ServerOptions,
+    run_dir: &RunDir,
+    port: u16,
+) -> Result<ServerKeys, StartError> {
+    match (&options.config.server.keys, options.dev) {
+        (Some(path), _) => Ok(ServerKeys::load(path)?),
+        (None, true) => {
+            let keys = ServerKeys::generate(&mut OsEntropy);
+            keys.save(&run_dir.dev_keys(port), true)?;
+            Ok(keys)
+        }
+        (None, false) => Err(StartError(
+            "no keys: name a key file with --keys (make one with `tidelock keygen`), or start with --dev \
+             to try things out on this machine"
+                .to_owned(),
+        )),
+    }
+}
+
+fn port_config(config: &Config) -> PortConfig {
+    let players = config.world.players as usize;
+    // Two ticks of input at two packets per player and tick, within what 16 bits can count.
+    let receive_buffers = (players * 4).next_power_of_two().clamp(256, 1 << 14) as u16;
+    PortConfig { receive_buffers, send_slots: players + 64, ..PortConfig::default() }
+}
+
+fn shard_config(config: &Config, index: usize) -> ShardConfig {
+    ShardConfig {
+        socket_index: index as u8 + 1,
+        players: config.world.players as usize,
+        entities: config.world.entities as usize,
+        rate: config.tick_rate(),
+        radius: config.interest.radii(),
+        leave_factor: config.interest.leave_factor,
+        budget: config.replication.budget_bytes,
+        entry: EntryRules { seed: config.world.seed, spawn: config.world.spawn },
+        canary_seed: u64::from_le_bytes(OsEntropy.bytes()),
+    }
+}
+
+fn gate_config(config: &Config, keys: &ServerKeys) -> Result<GateConfig, StartError> {
+    let backend = &keys.backend;
+    let token_key = TokenKey { id: backend.token_key_id, key: backend.token_key.0 };
+    let networks = config.limits.trusted_sources.iter().map(|network| {
+        network
+            .parse()
+            .map_err(|error| StartError(format!("limits.trusted_sources: `{network}`: {error}")))
+    });
+    Ok(GateConfig {
+        boot_unix_ms: clock::unix_ms(),
+        tick_hz: config.server.tick_rate,
+        shards: config.server.shards as u8,
+        slots_per_shard: config.world.players as u16,
+        trusted_sources: networks.collect::<Result<_, _>>()?,
+        rates: HandshakeRates {
+            source_per_s: config.limits.handshakes_per_source_per_s,
+            source_burst: config.limits.handshakes_per_source_burst,
+            ..HandshakeRates::default()
+        },
+        dh_per_s: config.limits.key_agreements_per_s,
+        ..GateConfig::new(backend.protocol_id, backend.realm, keys.static_keys()?, vec![token_key])
+    })
+}
+
+/// The error of a thread whose port failed.
+fn port_failed(error: &io::Error) -> StartError {
+    StartError(format!("the network socket failed: {error}"))
+}

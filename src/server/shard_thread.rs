@@ -1,0 +1,61 @@
+//! The thread of one shard: pinned, with a port that was opened on it.
+
+use super::{StartError, port_failed};
+use crate::host::clock::Clock;
+use crate::host::cores;
+use crate::metrics::Counters;
+use crate::net::{Backend, BoundSocket, Port, PortConfig, open_port};
+use crate::shard::{self, Pace, Shard, ShardConfig, ShardEnd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+/// Everything the thread takes with it.
+pub(super) struct ShardThread {
+    pub(super) core: usize,
+    pub(super) socket: BoundSocket,
+    pub(super) backend: Backend,
+    pub(super) port: PortConfig,
+    pub(super) shard: ShardConfig,
+    pub(super) pace: Pace,
+    pub(super) clock: Clock,
+    pub(super) mail: ShardEnd,
+    pub(super) counters: Arc<Counters>,
+    pub(super) stop: Arc<AtomicBool>,
+}
+
+impl ShardThread {
+    /// Starts the thread and waits until it is ready. Returns the bytes the shard holds for good.
+    pub(super) fn spawn(self) -> Result<(usize, JoinHandle<Result<(), StartError>>), StartError> {
+        let (ready, is_ready) = mpsc::sync_channel(1);
+        let name = format!("shard-{}", self.shard.socket_index);
+        let handle = thread::Builder::new()
+            .name(name)
+            .spawn(move || self.run(&ready))
+            .map_err(|error| StartError(format!("cannot start a thread: {error}")))?;
+        match is_ready.recv() {
+            Ok(memory) => Ok((memory, handle)),
+            Err(mpsc::RecvError) => match handle.join() {
+                Ok(Err(error)) => Err(error),
+                _ => Err(StartError("a shard thread died at its start".to_owned())),
+            },
+        }
+    }
+
+    fn run(self, ready: &mpsc::SyncSender<usize>) -> Result<(), StartError> {
+        cores::pin_current_thread(self.core)?;
+        let stop = Arc::clone(&self.stop);
+        let mut port = open_port(self.socket, self.backend, &self.port)
+            .map_err(|error| StartError(format!("cannot open the network port: {error}")))?;
+        let mut shard = Shard::new(self.shard, self.mail, self.counters);
+        // Nobody is there to hear it only if the server gave up meanwhile.
+        let _ = ready.send(shard.memory_bytes());
+        let port: &mut dyn Port = &mut *port;
+        // The gate forwards the wish to stop, so that players are told; its own flag is the last resort.
+        let abandoned = AtomicBool::new(false);
+        let result = shard::run(&mut shard, port, self.pace, &self.clock, &abandoned);
+        stop.store(true, Ordering::Relaxed);
+        result.map_err(|error| port_failed(&error))
+    }
+}

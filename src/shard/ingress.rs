@@ -1,0 +1,199 @@
+//! From datagrams to intents: the shard's side of receive, admit, open and decode, and its mail.
+//!
+//! Nothing here changes the world: inputs wait in its inbox, arrivals and departures in `players`.
+
+use super::laps::Timer;
+use super::mail::{MESSAGES_PER_SESSION, ToGate, ToShard};
+use super::players::Players;
+use super::{Sender, Shard};
+use crate::connection::{Admission, CloseReason, Sink, Slot};
+use crate::metrics::{Counter, Counters, DropReason, Phase};
+use crate::net::{Datagram, Port};
+use crate::replicate::Replicator;
+use crate::wire::{DisconnectReason, InputFrame};
+use crate::world::{Input, World};
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+impl Shard {
+    /// Receives what is there, waiting as [`Port::receive`] says, and takes it in.
+    pub fn receive(
+        &mut self,
+        port: &mut dyn Port,
+        min: u32,
+        timeout: Duration,
+        timer: &impl Timer,
+    ) -> io::Result<bool> {
+        self.read_mail(timer);
+        let (cpu, handled) = (timer.cpu_ns(), self.laps.handled());
+        let report = port.receive(min, timeout, &mut |datagrams| self.take_in(datagrams, timer))?;
+        // CPU time leaves out the sleep, and what the handlers took has been booked already.
+        let own = (timer.cpu_ns() - cpu).saturating_sub(self.laps.handled() - handled);
+        self.laps.add(Phase::Receive, own);
+        report.record(&self.counters);
+        Ok(report.more)
+    }
+
+    /// Phases admit, open and decode for at most 64 datagrams.
+    pub fn take_in(&mut self, datagrams: &mut [Datagram<'_>], timer: &impl Timer) {
+        self.begin_batch();
+        for datagram in datagrams {
+            self.push(datagram.from, datagram.payload);
+        }
+        self.finish_batch(timer);
+    }
+
+    fn begin_batch(&mut self) {
+        debug_assert!(self.batch.is_empty(), "decode empties the batch");
+    }
+
+    /// Adds a datagram to the batch.
+    fn push(&mut self, from: SocketAddr, payload: &[u8]) {
+        self.batch.push(from, payload);
+    }
+
+    fn finish_batch(&mut self, timer: &impl Timer) {
+        let start = timer.now();
+        self.sessions.admit_batch(start, &mut self.batch, &self.counters);
+        let admitted = self.laps.lap(Phase::Admit, start, timer);
+        self.sessions.open_batch(start, &mut self.batch, &self.counters);
+        let opened = self.laps.lap(Phase::Open, admitted, timer);
+        let mut events = Events {
+            players: &mut self.players,
+            world: &mut self.world,
+            replicator: &mut self.replicator,
+            to_gate: &mut self.gate.to_gate,
+            counters: &self.counters,
+        };
+        self.sessions.decode_batch(start, &mut self.batch, &self.counters, &mut events);
+        self.laps.lap(Phase::Decode, opened, timer);
+    }
+
+    /// Reads what the gate sent.
+    pub fn read_mail(&mut self, timer: &impl Timer) {
+        let reserved = (self.sessions.len() + 1) * MESSAGES_PER_SESSION + 1;
+        while self.gate.to_gate.room() >= reserved {
+            let Some(mail) = self.gate.from_gate.receive() else { return };
+            match mail {
+                ToShard::Admit(admission) => self.admit_session(admission),
+                ToShard::Disconnect(id, reason) => {
+                    if self.sessions.id(id.slot()) == Some(id) {
+                        self.end(id.slot(), reason);
+                    }
+                }
+                ToShard::Window(empty) => {
+                    let full = std::mem::replace(&mut self.histograms, empty);
+                    self.counters.set(Counter::CpuNs, timer.cpu_ns());
+                    self.tell_gate(ToGate::Window(full));
+                }
+                ToShard::Stop => {
+                    self.stopping = true;
+                    for slot in 0..self.sessions.capacity() as Slot {
+                        if self.sessions.id(slot).is_some() {
+                            self.end(slot, DisconnectReason::Maintenance);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes over a session. A refusal is the gate's mistake: it gets the slot back and is counted.
+    fn admit_session(&mut self, admission: Admission) {
+        let (id, player, spawn) = (admission.id, admission.player, admission.spawn);
+        if self.stopping || self.sessions.admit_session(admission).is_err() {
+            self.counters.as_ref().drop(DropReason::QueueFull);
+            self.tell_gate(ToGate::Closed(id));
+            return;
+        }
+        self.players.admitted(id.slot(), id, player, spawn);
+        self.replicator.reset(id.slot());
+    }
+
+    /// Ends the session in `slot` for a reason of ours.
+    fn end(&mut self, slot: Slot, reason: DisconnectReason) {
+        if self.sessions.disconnect(slot, reason, &self.counters) {
+            self.players.depart(slot);
+            self.tell_gate(ToGate::Closed(self.players.connection(slot)));
+        }
+    }
+
+    fn tell_gate(&mut self, message: ToGate) {
+        tell(&mut self.gate.to_gate, message, &self.counters);
+    }
+
+    /// Puts what `poll_control` of the sessions wants to say into the port; at the end of a tick.
+    pub(super) fn push_control(
+        &mut self,
+        port: &mut dyn Port,
+        mut place: usize,
+        timer: &impl Timer,
+    ) {
+        let now = timer.now();
+        let mut events = Events {
+            players: &mut self.players,
+            world: &mut self.world,
+            replicator: &mut self.replicator,
+            to_gate: &mut self.gate.to_gate,
+            counters: &self.counters,
+        };
+        while place < port.send_capacity() {
+            let buffer = port.send_buffer(place);
+            let packet = self.sessions.poll_control(now, buffer, &self.counters, &mut events);
+            let Some(packet) = packet else { break };
+            port.send_push(place, packet.length, packet.to);
+            place += 1;
+        }
+    }
+}
+
+/// Sends to the gate. There is room, see [`Shard::read_mail`]; the counter would show a mistake there.
+fn tell(to_gate: &mut Sender<ToGate>, message: ToGate, counters: &Counters) {
+    if to_gate.send(message).is_err() {
+        counters.drop(DropReason::QueueFull);
+    }
+}
+
+/// What the sessions report goes to the world's inbox, the replication, the players and the gate.
+struct Events<'a> {
+    players: &'a mut Players,
+    world: &'a mut World,
+    replicator: &'a mut Replicator,
+    to_gate: &'a mut Sender<ToGate>,
+    counters: &'a Counters,
+}
+
+impl Sink for Events<'_> {
+    fn confirmed(&mut self, slot: Slot) {
+        let id = self.players.connection(slot);
+        tell(self.to_gate, ToGate::Confirmed(id), self.counters);
+    }
+
+    fn enter(&mut self, slot: Slot) {
+        self.players.arrive(slot);
+    }
+
+    fn input(&mut self, slot: Slot, sequence: u32, frame: InputFrame) {
+        let Some(row) = self.players.row(slot) else { return };
+        let input = Input {
+            move_x: frame.move_x,
+            move_y: frame.move_y,
+            yaw: frame.yaw,
+            buttons: frame.buttons,
+        };
+        if self.world.set_input(row, sequence, input) {
+            self.counters.add(Counter::Inputs, 1);
+        }
+    }
+
+    fn acked(&mut self, slot: Slot, packet_sequence: u64) {
+        self.replicator.acknowledge(slot, packet_sequence);
+    }
+
+    fn closed(&mut self, slot: Slot, _reason: CloseReason) {
+        let id = self.players.connection(slot);
+        self.players.depart(slot);
+        tell(self.to_gate, ToGate::Closed(id), self.counters);
+    }
+}

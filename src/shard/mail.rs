@@ -1,0 +1,61 @@
+//! What the gate and a shard tell each other. Each message says who sends it when, and what happens if the
+//! queue is full.
+
+use super::queue::{self, Receiver, Sender};
+use crate::connection::Admission;
+use crate::limits::SLOTS_PER_SHARD;
+use crate::metrics::Histograms;
+use crate::wire::{ConnectionId, DisconnectReason};
+
+/// Gate → shard. If the queue is full the gate refuses the newcomer (`ServerFull`) or asks again later.
+#[derive(Debug)]
+pub enum ToShard {
+    /// A handshake succeeded.
+    Admit(Admission),
+    /// A newer login of the same player, or the operator, ends this session.
+    Disconnect(ConnectionId, DisconnectReason),
+    /// An empty set of histograms to record into from now on; the full one comes back.
+    Window(Box<Histograms>),
+    /// Say goodbye to everybody and stop.
+    Stop,
+}
+
+/// Shard → gate. The queue holds two messages for every slot several times over, and a shard takes no
+/// admission while there is less room than its sessions may still need, so none is ever lost.
+#[derive(Debug)]
+pub enum ToGate {
+    /// The first packet of the session opened: its token is used up.
+    Confirmed(ConnectionId),
+    /// The session has ended, its slot is free.
+    Closed(ConnectionId),
+    /// What was recorded since the last window.
+    Window(Box<Histograms>),
+}
+
+/// The gate's ends of the queues to one shard.
+#[derive(Debug)]
+pub struct GateEnd {
+    /// To the shard.
+    pub to_shard: Sender<ToShard>,
+    /// From the shard.
+    pub from_shard: Receiver<ToGate>,
+}
+
+/// The shard's ends of the queues to the gate.
+#[derive(Debug)]
+pub struct ShardEnd {
+    /// To the gate.
+    pub to_gate: Sender<ToGate>,
+    /// From the gate.
+    pub from_gate: Receiver<ToShard>,
+}
+
+/// Messages each session causes at most from its shard to the gate.
+pub(super) const MESSAGES_PER_SESSION: usize = 2;
+
+/// A pair of connected ends.
+pub fn pair() -> (GateEnd, ShardEnd) {
+    let (to_shard, from_gate) = queue::channel(SLOTS_PER_SHARD);
+    let (to_gate, from_shard) = queue::channel(4 * MESSAGES_PER_SESSION * SLOTS_PER_SHARD);
+    (GateEnd { to_shard, from_shard }, ShardEnd { to_gate, from_gate })
+}

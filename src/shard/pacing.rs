@@ -1,0 +1,88 @@
+//! The thread of a shard: an absolute schedule, and what it does until the next tick.
+//!
+//! Tick n starts at the start of the server plus n periods, never at the end of tick n−1 plus something. Until
+//! then the thread sleeps in the port and takes in what arrives. A tick that ends after the next should
+//! have begun is an overrun: it is counted, and the next one begins at once; no tick is ever left out.
+
+use super::Shard;
+use super::laps::Timer;
+use crate::metrics::Counter;
+use crate::net::Port;
+use crate::time::Nanos;
+use crate::units::TickRate;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Datagrams for which a sleeping shard is woken before its time is up.
+const WAKE_AT: u32 = 64;
+/// Longest sleep in one call, so that mail is read and the socket buffer stays shallow.
+const NAP: Nanos = Nanos::from_ms(1);
+
+/// A shard that is further behind does not race to catch up: its schedule moves, and time passes more
+/// slowly in the world.
+const CATCH_UP_MAX: Nanos = Nanos::from_ms(250);
+
+/// When a shard works.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Ticks per second.
+    pub rate: TickRate,
+    /// Time before a tick in which the thread polls instead of sleeping.
+    pub spin: Nanos,
+}
+
+/// Runs `shard` on `port` until `stop` is set or the gate ends it.
+///
+/// # Errors
+/// If the port is of no use any more.
+pub fn run(
+    shard: &mut Shard,
+    port: &mut dyn Port,
+    pace: Pace,
+    timer: &impl Timer,
+    stop: &AtomicBool,
+) -> io::Result<()> {
+    let mut origin = timer.now();
+    let mut index = 0;
+    while !stop.load(Ordering::Relaxed) && !shard.is_done() {
+        index += 1;
+        let planned = origin.plus(Nanos(pace.rate.start_ns(index)));
+        receive_until(shard, port, planned, pace.spin, timer)?;
+        let began = timer.now();
+        shard.tick(port, timer)?;
+        let ended = timer.now();
+        let next = origin.plus(Nanos(pace.rate.start_ns(index + 1)));
+        shard.histograms.tick.saturating_record(ended.since(began).0);
+        shard.histograms.start_jitter.saturating_record(began.since(planned).0);
+        if ended > next {
+            shard.counters.add(Counter::Overruns, 1);
+        }
+        let behind = ended.since(next);
+        if behind > CATCH_UP_MAX {
+            origin = origin.plus(behind);
+            shard.counters.add(Counter::ScheduleShifts, 1);
+        }
+        shard.counters.set(Counter::CpuNs, timer.cpu_ns());
+    }
+    Ok(())
+}
+
+/// Takes in datagrams until `planned`. What has arrived is taken in even if the time is already up, so
+/// that a late shard does not starve its players of input.
+fn receive_until(
+    shard: &mut Shard,
+    port: &mut dyn Port,
+    planned: Nanos,
+    spin: Nanos,
+    timer: &impl Timer,
+) -> io::Result<()> {
+    loop {
+        let left = planned.since(timer.now());
+        let nap = left.since(spin).0.min(NAP.0);
+        shard.receive(port, if nap > 0 { WAKE_AT } else { 0 }, Duration::from_nanos(nap), timer)?;
+        if timer.now() >= planned {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! The players of one shard by slot: what joins a session to its entity.
+//!
+//! `connection` and `world` never name each other; this table is the only place where a slot meets a row.
+//! The world changes only inside a tick, so arrivals and departures wait here until the phase apply.
+
+use super::ids::EntityIds;
+use crate::config::SpawnRule;
+use crate::connection::Slot;
+use crate::host::entropy::SeededEntropy;
+use crate::state::Kind;
+use crate::units::MAP_XY;
+use crate::wire::ConnectionId;
+use crate::world::{Row, Spawn, World};
+
+/// Where in its life a player is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// No session, or one that has not asked for its entity.
+    Outside,
+    /// Asked for its entity; gets it in the next tick.
+    Arriving,
+    /// Its entity lives in this row.
+    Inside(Row),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Player {
+    connection: ConnectionId,
+    player: u64,
+    spawn: Option<[i32; 3]>,
+    stage: Stage,
+}
+
+/// How players enter the world.
+#[derive(Clone, Copy, Debug)]
+pub struct EntryRules {
+    /// Seed of places that no token names.
+    pub seed: u64,
+    /// Where such places lie.
+    pub spawn: SpawnRule,
+}
+
+/// Players by slot.
+#[derive(Debug)]
+pub(super) struct Players {
+    players: Vec<Player>,
+    arriving: Vec<Slot>,
+    departing: Vec<Row>,
+    /// Slots whose player has an entity, in order of arrival.
+    inside: Vec<Slot>,
+    ids: EntityIds,
+    rules: EntryRules,
+}
+
+impl Players {
+    /// For `slots` sessions and `entities` entities.
+    pub(super) fn new(slots: usize, entities: usize, rules: EntryRules) -> Self {
+        let nobody = Player {
+            connection: ConnectionId::GATE,
+            player: 0,
+            spawn: None,
+            stage: Stage::Outside,
+        };
+        Self {
+            players: vec![nobody; slots],
+            arriving: Vec::with_capacity(slots),
+            departing: Vec::with_capacity(entities),
+            inside: Vec::with_capacity(slots),
+            ids: EntityIds::new(entities),
+            rules,
+        }
+    }
+
+    /// A session was admitted to `slot`.
+    pub(super) fn admitted(
+        &mut self,
+        slot: Slot,
+        connection: ConnectionId,
+        player: u64,
+        spawn: Option<[i32; 3]>,
+    ) {
+        self.players[usize::from(slot)] =
+            Player { connection, player, spawn, stage: Stage::Outside };
+    }
+
+    /// The session that `slot` was last given to.
+    pub(super) fn connection(&self, slot: Slot) -> ConnectionId {
+        self.players[usize::from(slot)].connection
+    }
+
+    /// The player in `slot` wants its entity.
+    pub(super) fn arrive(&mut self, slot: Slot) {
+        let player = &mut self.players[usize::from(slot)];
+        if player.stage == Stage::Outside {
+            player.stage = Stage::Arriving;
+            self.arriving.push(slot);
+        }
+    }
+
+    /// The session in `slot` has ended.
+    pub(super) fn depart(&mut self, slot: Slot) {
+        let player = &mut self.players[usize::from(slot)];
+        match std::mem::replace(&mut player.stage, Stage::Outside) {
+            Stage::Outside => {}
+            Stage::Arriving => self.arriving.retain(|&other| other != slot),
+            Stage::Inside(row) => {
+                self.departing.push(row);
+                self.inside.retain(|&other| other != slot);
+            }
+        }
+    }
+
+    /// Slots whose player has an entity.
+    pub(super) fn inside(&self) -> &[Slot] {
+        &self.inside
+    }
+
+    /// Row of the player's entity.
+    #[inline]
+    pub(super) fn row(&self, slot: Slot) -> Option<Row> {
+        match self.players[usize::from(slot)].stage {
+            Stage::Inside(row) => Some(row),
+            Stage::Outside | Stage::Arriving => None,
+        }
+    }
+
+    /// Brings the world in line: entities of departed players leave, arriving players get theirs.
+    /// `entered` is called for each slot that did. A player for whom there is no room waits.
+    pub(super) fn settle(&mut self, world: &mut World, mut entered: impl FnMut(Slot)) {
+        for row in self.departing.drain(..) {
+            if let Some(id) = world.id_of(row) {
+                world.despawn(row);
+                self.ids.free(id);
+            }
+        }
+        if self.arriving.is_empty() {
+            return;
+        }
+        // The order in which packets happened to arrive must not decide who gets which entity.
+        let players = &self.players;
+        self.arriving.sort_unstable_by_key(|&slot| players[usize::from(slot)].player);
+        let mut settled = 0;
+        for &slot in &self.arriving {
+            let player = &mut self.players[usize::from(slot)];
+            let Some(id) = self.ids.allocate() else { break };
+            let spawn = Spawn {
+                id,
+                kind: Kind::Player,
+                position: place(&self.rules, player),
+                yaw: 0,
+                faction: 0,
+            };
+            let Ok(row) = world.spawn(spawn) else {
+                self.ids.free(id);
+                break;
+            };
+            player.stage = Stage::Inside(row);
+            self.inside.push(slot);
+            settled += 1;
+            entered(slot);
+        }
+        self.arriving.drain(..settled);
+    }
+}
+
+/// Where a player appears: where its token says, else by seed and player id.
+fn place(rules: &EntryRules, player: &Player) -> [f32; 3] {
+    if let Some(point) = player.spawn {
+        return point.map(|centimetres| centimetres as f32);
+    }
+    let mut dice = SeededEntropy(rules.seed ^ player.player.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    // 24 bits are exact in an f32, so every build draws the same place.
+    let mut share = || (dice.next_u64() >> 40) as f32 / 16_777_216.0;
+    let (x, y) = (share(), share());
+    match rules.spawn {
+        SpawnRule::Uniform => [x * MAP_XY, y * MAP_XY, 0.0],
+        SpawnRule::Plaza => {
+            let side = 10_000.0;
+            let corner = (MAP_XY - side) / 2.0;
+            [corner + x * side, corner + y * side, 0.0]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::TickRate;
+    use crate::world::WorldConfig;
+
+    fn setup(entities: usize) -> (Players, World) {
+        let rules = EntryRules { seed: 1, spawn: SpawnRule::Uniform };
+        let world = World::new(WorldConfig::new(entities, TickRate::DEFAULT));
+        (Players::new(4, entities, rules), world)
+    }
+
+    fn admit(players: &mut Players, slot: Slot, player: u64) {
+        players.admitted(slot, ConnectionId::from_parts(1, slot, 1), player, None);
+    }
+
+    #[test]
+    fn who_gets_which_entity_does_not_depend_on_the_order_of_packets() {
+        let settle = |order: [Slot; 3]| {
+            let (mut players, mut world) = setup(4);
+            for slot in 0..3 {
+                admit(&mut players, slot, 100 + u64::from(slot));
+            }
+            order.into_iter().for_each(|slot| players.arrive(slot));
+            players.settle(&mut world, |_| {});
+            world.quantize(1);
+            ([0, 1, 2].map(|slot| players.row(slot)), world.hash())
+        };
+        assert_eq!(settle([0, 1, 2]), settle([2, 0, 1]));
+    }
+
+    #[test]
+    fn the_world_changes_only_when_settled() {
+        let (mut players, mut world) = setup(4);
+        admit(&mut players, 0, 7);
+        players.arrive(0);
+        players.arrive(0);
+        assert!(world.is_empty());
+        players.settle(&mut world, |slot| assert_eq!(slot, 0));
+        assert_eq!((world.len(), players.inside()), (1, [0].as_slice()));
+        players.depart(0);
+        assert_eq!((world.len(), players.inside().len()), (1, 0));
+        players.settle(&mut world, |_| panic!("nobody arrives"));
+        assert!(world.is_empty());
+    }
+
+    #[test]
+    fn a_player_without_room_waits_and_one_that_leaves_meanwhile_is_forgotten() {
+        let (mut players, mut world) = setup(1);
+        for slot in 0..3 {
+            admit(&mut players, slot, u64::from(slot));
+            players.arrive(slot);
+        }
+        players.settle(&mut world, |_| {});
+        assert_eq!(players.inside(), [0]);
+        players.depart(1);
+        players.depart(0);
+        players.settle(&mut world, |_| {});
+        assert_eq!((players.inside(), world.len()), ([2].as_slice(), 1));
+    }
+}

@@ -1,0 +1,173 @@
+//! One tick: apply → move → quantize → index → select → diff → encode → seal → send.
+//!
+//! The only place where the world changes, and the table of contents of what the server does 60 times a
+//! second. Allocates nothing, takes no lock.
+
+use super::laps::Timer;
+use super::{Pending, Shard};
+use crate::connection::Slot;
+use crate::limits::{HEADER_LEN, MESSAGE_HEADER_LEN};
+use crate::metrics::{Counter, Phase};
+use crate::net::Port;
+use crate::replicate::{BLOCK, Eye, ViewerState, is_due};
+use crate::wire::snapshot::OwnState;
+use crate::wire::{Channel, to_client};
+use crate::world::Row;
+use std::io;
+
+impl Shard {
+    /// Advances the world by one tick and sends every player its snapshot.
+    ///
+    /// # Errors
+    /// If the port is of no use any more.
+    pub fn tick(&mut self, port: &mut dyn Port, timer: &impl Timer) -> io::Result<()> {
+        self.tick += 1;
+        self.change_the_world(timer);
+        let start = timer.now();
+        self.select();
+        let mut now = self.laps.lap(Phase::Select, start, timer);
+        let viewers = self.players.inside().len();
+        let (mut place, mut first) = (0, 0);
+        while first < viewers {
+            let count = BLOCK.min(viewers - first);
+            if place + count > port.send_capacity() {
+                port.flush()?.record(&self.counters);
+                now = self.laps.lap(Phase::Send, now, timer);
+                place = 0;
+            }
+            self.diff(first, count);
+            now = self.laps.lap(Phase::Diff, now, timer);
+            let packets = self.encode(first, count, port, place, timer);
+            now = self.laps.lap(Phase::Encode, now, timer);
+            self.seal(packets, port, place);
+            now = self.laps.lap(Phase::Seal, now, timer);
+            place += packets;
+            first += count;
+        }
+        self.push_control(port, place, timer);
+        port.flush()?.record(&self.counters);
+        self.laps.lap(Phase::Send, now, timer);
+        self.account(viewers as u64);
+        Ok(())
+    }
+
+    /// Phases apply, move, quantize and index: own rows only.
+    fn change_the_world(&mut self, timer: &impl Timer) {
+        let start = timer.now();
+        let replicator = &mut self.replicator;
+        self.players.settle(&mut self.world, |slot| replicator.reset(slot));
+        self.world.apply();
+        let applied = self.laps.lap(Phase::Apply, start, timer);
+        self.world.advance();
+        let moved = self.laps.lap(Phase::Move, applied, timer);
+        self.world.quantize(self.tick);
+        self.replicator.publish(self.tick, &self.world);
+        let quantized = self.laps.lap(Phase::Quantize, moved, timer);
+        self.world.index();
+        self.laps.lap(Phase::Index, quantized, timer);
+    }
+
+    /// Phase select for the quarter of the viewers whose turn it is.
+    fn select(&mut self) {
+        for &viewer in self.players.inside() {
+            if is_due(viewer, self.tick)
+                && let Some(row) = self.players.row(viewer)
+            {
+                let position = self.world.columns().position.map(|axis| axis[row as usize]);
+                self.replicator.select(viewer, Eye { row, position }, &self.world, self.tick);
+            }
+        }
+    }
+
+    /// Phase diff for a block of viewers.
+    fn diff(&mut self, first: usize, count: usize) {
+        for (place, &viewer) in self.players.inside()[first..first + count].iter().enumerate() {
+            self.replicator.diff(place, viewer);
+        }
+    }
+
+    /// Phase encode for a block of viewers: packets into the arena from `place` on. Returns how many.
+    fn encode(
+        &mut self,
+        first: usize,
+        count: usize,
+        port: &mut dyn Port,
+        place: usize,
+        timer: &impl Timer,
+    ) -> usize {
+        let now = timer.now();
+        let mut packets = 0;
+        for offset in 0..count {
+            let viewer = self.players.inside()[first + offset];
+            let Some(row) = self.players.row(viewer) else { continue };
+            let out = port.send_buffer(place + packets);
+            let Some(begun) = self.sessions.begin(viewer, Channel::Unreliable, now, out) else {
+                continue;
+            };
+            let body = begun.body + MESSAGE_HEADER_LEN;
+            let state = self.viewer_state(row, begun.sequence);
+            let end = HEADER_LEN + self.config.budget;
+            let room = &mut out[body..end];
+            let len = self.replicator.encode(offset, viewer, self.tick, &state, room);
+            let message_len = (len + 1) as u16;
+            out[begun.body..begun.body + 2].copy_from_slice(&message_len.to_le_bytes());
+            out[begun.body + 2] = to_client::DELTA_SYNC;
+            self.block[packets] = Pending { viewer, plaintext_end: body + len };
+            packets += 1;
+        }
+        packets
+    }
+
+    /// Phase seal for the packets of a block; sealed packets are queued for sending.
+    fn seal(&mut self, packets: usize, port: &mut dyn Port, place: usize) {
+        for (offset, pending) in self.block[..packets].iter().enumerate() {
+            let out = port.send_buffer(place + offset);
+            let len = self.sessions.seal(pending.viewer, out, pending.plaintext_end);
+            if let Some(to) = self.sessions.address(pending.viewer) {
+                port.send_push(place + offset, len, to);
+            }
+        }
+    }
+
+    /// What the snapshot says about the player itself.
+    fn viewer_state(&self, row: Row, sequence: u64) -> ViewerState {
+        let columns = self.world.columns();
+        let index = row as usize;
+        let quantized = &columns.quantized[index];
+        let own = OwnState {
+            id: columns.ids[index],
+            position: columns.position.map(|axis| axis[index]),
+            velocity: columns.velocity.map(|axis| axis[index]),
+            yaw: quantized.yaw,
+            animation: quantized.animation,
+            flags: quantized.flags,
+            health: quantized.health,
+            mana: quantized.mana,
+            effects: quantized.effects,
+        };
+        ViewerState { last_processed_input: columns.last_input[index], own: Some(own), sequence }
+    }
+
+    /// Counts what the tick did.
+    fn account(&mut self, viewers: u64) {
+        let visible: u64 = self
+            .players
+            .inside()
+            .iter()
+            .map(|&viewer: &Slot| u64::from(self.replicator.visible(viewer)))
+            .sum();
+        let tally = self.replicator.take_tally();
+        let counters = &self.counters;
+        counters.add(Counter::Ticks, 1);
+        counters.add(Counter::PlayerTicks, viewers);
+        counters.add(Counter::Snapshots, viewers);
+        counters.add(Counter::VisiblePairs, visible);
+        counters.add(Counter::EntriesSent, tally.sent);
+        counters.add(Counter::EntriesEncoded, tally.encoded);
+        counters.add(Counter::EntriesDeferred, tally.deferred);
+        counters.set(Counter::Players, viewers);
+        counters.set(Counter::Sessions, self.sessions.len() as u64);
+        counters.set(Counter::Entities, self.world.len() as u64);
+        self.laps.record(&mut self.histograms);
+    }
+}
