@@ -13,6 +13,7 @@ pub mod client;
 pub mod config;
 pub mod connection;
 pub mod crypto;
+pub mod demo;
 pub mod gate;
 pub mod host;
 pub mod kernel;

@@ -2,11 +2,14 @@
 
 use crate::admin::{self, Request};
 use crate::config::{Config, DEFAULT_PORT};
+use crate::demo::{LISTENS_ON, READY};
 use crate::server::{RunDir, Server, ServerOptions, stop_on_signal};
 use clap::Args;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Run a server until Ctrl-C.
 ///
@@ -23,6 +26,9 @@ pub(super) struct ServeArgs {
     /// Try things out: mint keys, serve the loopback only.
     #[arg(long)]
     dev: bool,
+    /// End when standard input closes, for a parent process; signals are left to it.
+    #[arg(long, hide = true)]
+    end_with_stdin: bool,
     #[command(flatten)]
     overrides: Overrides,
 }
@@ -103,9 +109,13 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<ExitCode, String> {
     let server = Server::start(&ServerOptions { config, dev: arguments.dev })
         .map_err(|error| error.to_string())?;
     server.warnings.iter().for_each(|warning| super::warn(warning));
-    stop_on_signal(server.stop_flag()).map_err(|error| error.to_string())?;
+    if arguments.end_with_stdin {
+        stop_with_stdin(server.stop_flag());
+    } else {
+        stop_on_signal(server.stop_flag()).map_err(|error| error.to_string())?;
+    }
     let port = server.address.port();
-    println!("tidelock {} on {}", env!("CARGO_PKG_VERSION"), server.address);
+    println!("tidelock {}{LISTENS_ON}{}", env!("CARGO_PKG_VERSION"), server.address);
     println!("  io       {}", server.backend.name());
     println!("  threads  {}", server.plan);
     println!("  memory   {} MiB held by the shards for good", server.memory_bytes >> 20);
@@ -113,10 +123,19 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<ExitCode, String> {
     if arguments.dev && arguments.overrides.keys.is_none() {
         println!("  keys     {} (development)", server.run_dir.dev_keys(port).display());
     }
-    println!("ready; Ctrl-C ends it");
+    println!("{READY}; Ctrl-C ends it");
     server.join().map_err(|error| error.to_string())?;
     println!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Sets the flag when the parent closes our standard input, or is gone.
+fn stop_with_stdin(stop: Arc<AtomicBool>) {
+    std::thread::spawn(move || {
+        // An error means the same as the end of the input: nobody is there any more.
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        stop.store(true, Ordering::Relaxed);
+    });
 }
 
 /// Check a settings file and print what it amounts to.

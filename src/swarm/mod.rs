@@ -32,14 +32,9 @@ pub use schedule::{Due, Schedule};
 pub use table::{live_line, table};
 pub use totals::Totals;
 
-use crate::client;
-use crate::keys::{BackendKeys, Ticket};
+use crate::keys::BackendKeys;
 use crate::limits::PLAINTEXT_MAX;
-use crate::wire::PublicToken;
 use std::net::SocketAddr;
-
-/// A build number that no server refuses.
-const BUILD: u32 = 1;
 
 /// What a swarm does.
 #[derive(Clone, Debug)]
@@ -78,22 +73,5 @@ impl SwarmConfig {
             connects_per_s: 800,
             budget: PLAINTEXT_MAX,
         }
-    }
-}
-
-/// What the client core needs of a ticket.
-fn client_ticket(ticket: &Ticket) -> client::Ticket {
-    client::Ticket {
-        protocol_id: ticket.protocol_id,
-        token: PublicToken {
-            kind: ticket.token_kind,
-            key_id: ticket.token_key_id,
-            nonce: ticket.token_nonce,
-            expiry_s: ticket.token_expiry,
-            sealed: ticket.sealed_token,
-        },
-        psk: ticket.psk.0,
-        server_public: ticket.server_public,
-        build: BUILD,
     }
 }

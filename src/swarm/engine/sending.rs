@@ -6,7 +6,6 @@ use crate::host::clock;
 use crate::host::entropy::OsEntropy;
 use crate::keys::TicketRequest;
 use crate::swarm::addressing::Addressing;
-use crate::swarm::client_ticket;
 use crate::swarm::profile::Walk;
 use crate::time::{Entropy, Nanos};
 
@@ -32,7 +31,7 @@ impl Engine {
             };
             let ticket = self.config.keys.mint(&request, clock::unix_ms(), &mut entropy);
             let nonce = Addressing::nonce(index, u32::from_le_bytes(entropy.bytes()));
-            let client = Client::new(&client_ticket(&ticket), nonce, now, &mut entropy)
+            let client = Client::new(&ticket.for_client(), nonce, now, &mut entropy)
                 .map_err(|_| "the server's public key in the key file is no key".to_owned())?;
             let walk = Walk::new(self.config.seed, number);
             self.players.push(Player { client, walk, first_round: 0, in_world: false });
