@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 
 pub mod admin;
+pub mod cli;
 pub mod client;
 pub mod config;
 pub mod connection;
@@ -23,6 +24,7 @@ pub mod metrics;
 pub mod net;
 pub mod replicate;
 pub mod report;
+pub mod server;
 pub mod shard;
 pub mod state;
 pub mod swarm;

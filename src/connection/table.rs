@@ -218,6 +218,11 @@ impl Sessions {
         self.live == 0
     }
 
+    /// Whether there is no session and nobody left to say goodbye to.
+    pub fn is_quiet(&self) -> bool {
+        self.state.iter().all(|&state| state == State::Free)
+    }
+
     /// Slots.
     pub fn capacity(&self) -> usize {
         self.config.capacity
