@@ -136,6 +136,12 @@ impl Sent {
         Ok(())
     }
 
+    /// Uses up every sequence.
+    #[cfg(test)]
+    pub(super) fn exhaust(&mut self) {
+        (self.next, self.skip_at) = (SEQUENCE_MAX, u64::MAX);
+    }
+
     fn plan_skip(&mut self) {
         self.random = mix(self.random) | 1;
         self.skip_at = self.next + SKIP_MIN + (self.random >> 32) % (SKIP_MAX - SKIP_MIN);

@@ -26,6 +26,8 @@ mod liveness;
 mod open;
 mod seal;
 mod table;
+#[cfg(test)]
+mod tests;
 mod violations;
 
 pub use admission::{Admission, AdmissionError, CloseReason};

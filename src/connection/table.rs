@@ -251,6 +251,11 @@ impl Sessions {
         self.stage(slot).map(|_| self.ingress[usize::from(slot)].id)
     }
 
+    /// The slot of the session named `id`; `None` when that session has ended.
+    pub fn find(&self, id: ConnectionId) -> Option<Slot> {
+        self.id(id.slot()).filter(|&found| found == id).map(|_| id.slot())
+    }
+
     /// Where packets for `slot` go; `None` without a session.
     pub fn address(&self, slot: Slot) -> Option<SocketAddr> {
         self.stage(slot).map(|_| self.address[usize::from(slot)])
