@@ -3,7 +3,7 @@
 
 /// What a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     /// An identifier, keyword or number; `r#move` arrives as `move`.
     Word,
     /// The contents of a string literal.
@@ -14,20 +14,20 @@ pub enum Kind {
 
 /// One token and the line it starts on, counted from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Token {
-    pub kind: Kind,
-    pub text: String,
-    pub line: usize,
+pub(super) struct Token {
+    pub(super) kind: Kind,
+    pub(super) text: String,
+    pub(super) line: usize,
 }
 
 impl Token {
     /// Whether this is the mark `text`.
-    pub fn is(&self, text: &str) -> bool {
+    pub(super) fn is(&self, text: &str) -> bool {
         self.kind == Kind::Mark && self.text == text
     }
 
     /// Whether this is the word `text`.
-    pub fn is_word(&self, text: &str) -> bool {
+    pub(super) fn is_word(&self, text: &str) -> bool {
         self.kind == Kind::Word && self.text == text
     }
 }
@@ -40,7 +40,7 @@ struct Cursor {
 }
 
 /// Splits `source` into tokens.
-pub fn tokens(source: &str) -> Vec<Token> {
+pub(super) fn tokens(source: &str) -> Vec<Token> {
     let mut cursor = Cursor { chars: source.chars().collect(), at: 0, line: 1, tokens: Vec::new() };
     while cursor.at < cursor.chars.len() {
         cursor.step();
@@ -178,7 +178,7 @@ impl Cursor {
 }
 
 /// Index of the token that closes the bracket at `open`, or of the last token if none does.
-pub fn closing(tokens: &[Token], open: usize) -> usize {
+pub(super) fn closing(tokens: &[Token], open: usize) -> usize {
     let mut depth = 0_usize;
     for (index, token) in tokens.iter().enumerate().skip(open) {
         if token.is("{") || token.is("(") || token.is("[") {
@@ -194,7 +194,7 @@ pub fn closing(tokens: &[Token], open: usize) -> usize {
 }
 
 /// For each token, whether it belongs to an item marked `#[cfg(test)]` or `#[test]`.
-pub fn test_only(tokens: &[Token]) -> Vec<bool> {
+pub(super) fn test_only(tokens: &[Token]) -> Vec<bool> {
     let mut marked = vec![false; tokens.len()];
     let mut index = 0;
     while index + 1 < tokens.len() {

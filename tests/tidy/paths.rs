@@ -5,30 +5,30 @@ use super::tree::Source;
 
 /// A path named somewhere in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
+pub(super) struct Named {
     /// Segments. `crate`, `self` and `super` are resolved: a path inside the library starts with
     /// `crate`.
-    pub segments: Vec<String>,
-    pub line: usize,
+    pub(super) segments: Vec<String>,
+    pub(super) line: usize,
     /// Whether only tests compile it.
-    pub test_only: bool,
+    pub(super) test_only: bool,
 }
 
 impl Named {
     /// The path with `::`.
-    pub fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         self.segments.join("::")
     }
 
     /// Whether the path starts with these segments.
-    pub fn starts_with(&self, prefix: &[&str]) -> bool {
+    pub(super) fn starts_with(&self, prefix: &[&str]) -> bool {
         self.segments.len() >= prefix.len()
             && self.segments.iter().zip(prefix).all(|(segment, want)| segment == want)
     }
 }
 
 /// All paths of two or more segments in `source`, and all single names that a `use` brings in.
-pub fn named(source: &Source) -> Vec<Named> {
+pub(super) fn named(source: &Source) -> Vec<Named> {
     let mut walk = Walk {
         source,
         modules: source.module().into_iter().map(|name| (name, 0)).collect(),

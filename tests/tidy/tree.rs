@@ -5,18 +5,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// One Rust file.
-pub struct Source {
+pub(super) struct Source {
     /// Path from the root of the repository, with `/`.
-    pub path: String,
-    pub text: String,
-    pub tokens: Vec<Token>,
+    pub(super) path: String,
+    pub(super) text: String,
+    pub(super) tokens: Vec<Token>,
     /// For each token, whether only tests compile it.
-    pub test_only: Vec<bool>,
+    pub(super) test_only: Vec<bool>,
 }
 
 impl Source {
     /// A file that need not exist: rules are proven on samples.
-    pub fn sample(path: &str, text: &str) -> Self {
+    pub(super) fn sample(path: &str, text: &str) -> Self {
         let tokens = lexer::tokens(text);
         let whole_file = path.starts_with("tests/") || path.contains("/tests/");
         let test_only = match whole_file {
@@ -27,7 +27,7 @@ impl Source {
     }
 
     /// Module path inside the crate: `src/net/uring.rs` is `[net, uring]`, `src/main.rs` is `[]`.
-    pub fn module(&self) -> Vec<String> {
+    pub(super) fn module(&self) -> Vec<String> {
         let inner = self.path.split_once("src/").map_or(self.path.as_str(), |(_, inner)| inner);
         let inner = inner.strip_suffix(".rs").unwrap_or(inner);
         let mut module: Vec<String> = inner.split('/').map(String::from).collect();
@@ -39,24 +39,24 @@ impl Source {
 
     /// The module right below the root of the library, `None` for the roots themselves and other
     /// crates.
-    pub fn top(&self) -> Option<String> {
+    pub(super) fn top(&self) -> Option<String> {
         self.path.strip_prefix("src/")?;
         self.module().into_iter().next()
     }
 }
 
 /// Root of the repository.
-pub fn root() -> PathBuf {
+pub(super) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Reads a file of the repository; an empty text if it does not exist.
-pub fn read(path: &str) -> String {
+pub(super) fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_default()
 }
 
 /// All Rust files below `folders`, sorted by path.
-pub fn sources(folders: &[&str]) -> Vec<Source> {
+pub(super) fn sources(folders: &[&str]) -> Vec<Source> {
     let mut sources: Vec<Source> = folders
         .iter()
         .flat_map(|folder| files(folder))
@@ -68,17 +68,17 @@ pub fn sources(folders: &[&str]) -> Vec<Source> {
 }
 
 /// The product: the library, its binary, the load generator.
-pub fn product() -> Vec<Source> {
+pub(super) fn product() -> Vec<Source> {
     sources(&["src", "loadgen/src"])
 }
 
 /// Every Rust file of the repository.
-pub fn everything() -> Vec<Source> {
+pub(super) fn everything() -> Vec<Source> {
     sources(&["src", "loadgen", "tests", "benches"])
 }
 
 /// Paths of all files below `folder`, sorted, build output and version control left out.
-pub fn files(folder: &str) -> Vec<String> {
+pub(super) fn files(folder: &str) -> Vec<String> {
     let mut found = Vec::new();
     walk(&root().join(folder), &mut found);
     found.sort();
