@@ -1,8 +1,8 @@
 //! The admin socket: a local Unix socket, one request per connection, one line of JSON in answer.
 //!
-//! Requests are words: `stats` (the state of the server), `mark` (start a new window of quantiles, then the
-//! state). Only the owner of the server may connect (mode 0600). The server's end never waits for a slow
-//! client; the client's end is for `loadgen`, `demo` and `tidelock stats`.
+//! Requests are words: `stats` (the state of the server), `mark` (start a new window of quantiles,
+//! then the state). Only the owner of the server may connect (mode 0600). The server's end never
+//! waits for a slow client; the client's end is for `loadgen`, `demo` and `tidelock stats`.
 
 use crate::report::Stats;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -122,8 +122,8 @@ fn read_request(mut stream: &UnixStream) -> Option<Request> {
 pub fn ask(path: &Path, request: Request) -> Result<Stats, String> {
     let failed = |error: io::Error| {
         format!(
-            "no server answers at the admin socket {}: {error}. Is it running, as the same user and with \
-             the same --run-dir?",
+            "no server answers at the admin socket {}: {error}. Is it running, as the same user \
+             and with the same --run-dir?",
             path.display()
         )
     };

@@ -1,7 +1,8 @@
-//! A server of our own as a child process, for `demo` and `loadgen bench`: real sockets and a process that
-//! is measured apart from whoever loads it.
+//! A server of our own as a child process, for `demo` and `loadgen bench`: real sockets and a
+//! process that is measured apart from whoever loads it.
 //!
-//! The child ends when its standard input closes, so it never outlives its parent, however that ends.
+//! The child ends when its standard input closes, so it never outlives its parent, however that
+//! ends.
 
 use crate::host::cores;
 use std::io::{BufRead, BufReader, Read};
@@ -24,8 +25,8 @@ pub struct ChildServer {
 }
 
 impl ChildServer {
-    /// Runs `command`, a server that prints its address and [`READY`] and ends with its standard input.
-    /// Returns when clients can connect.
+    /// Runs `command`, a server that prints its address and [`READY`] and ends with its standard
+    /// input. Returns when clients can connect.
     ///
     /// # Errors
     /// If it cannot be started or ends before it is ready; its own message is on standard error.
@@ -91,8 +92,8 @@ fn wait_until_ready(output: &mut impl BufRead) -> Option<SocketAddr> {
     None
 }
 
-/// Divides the cores that may be used between a server and the bots that load it: the first for the server,
-/// the others for the bots. With one core both share it.
+/// Divides the cores that may be used between a server and the bots that load it: the first for the
+/// server, the others for the bots. With one core both share it.
 pub fn divide_cores(list: Option<&str>) -> Result<(Vec<usize>, Vec<usize>), String> {
     let all = match list {
         Some(list) => cores::parse_list(list)?,

@@ -1,8 +1,8 @@
 //! Key files and the tokens made with them: `tidelock keygen`, `tidelock token`, `--dev`.
 //!
-//! Two files are written side by side. The server's holds its static secret; the backend's holds what is
-//! needed to mint tokens and nothing that could impersonate the server. Nothing here reads a clock or a
-//! random source: both are arguments.
+//! Two files are written side by side. The server's holds its static secret; the backend's holds
+//! what is needed to mint tokens and nothing that could impersonate the server. Nothing here reads
+//! a clock or a random source: both are arguments.
 
 use crate::client::Ticket;
 use crate::crypto::noise::StaticKeys;

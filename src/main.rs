@@ -1,4 +1,5 @@
 //! The `tidelock` command.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 use tidelock::{cli, host};

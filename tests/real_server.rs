@@ -1,4 +1,5 @@
-//! A real server on real sockets: players join, move, see each other, and leave. Nothing is simulated.
+//! A real server on real sockets: players join, move, see each other, and leave. Nothing is
+//! simulated.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;

@@ -434,8 +434,8 @@ fn what_is_invisible_is_found_by_nobody() {
     assert!(found.is_empty(), "a viewer that is nowhere sees nothing");
 }
 
-/// A replay must not depend on the build: any width of lanes, any target, debug or release. The number
-/// changes only when the rules of movement or the definition of the hash change.
+/// A replay must not depend on the build: any width of lanes, any target, debug or release. The
+/// number changes only when the rules of movement or the definition of the hash change.
 #[test]
 fn a_known_run_has_the_known_hash_on_every_build() {
     let mut random = Seeded(0xC0FFEE);

@@ -16,18 +16,18 @@ use std::{env, fs};
 
 /// Run a server and many players on this machine and watch them.
 ///
-/// No root, no keys, no database: the server runs as a child process on the first core with keys of its own,
-/// the players on the others, over real UDP sockets on the loopback. The exit code is 0 only if the run was
-/// clean.
+/// No root, no keys, no database: the server runs as a child process on the first core with keys of
+/// its own, the players on the others, over real UDP sockets on the loopback. The exit code is 0
+/// only if the run was clean.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tidelock demo
   tidelock demo --players 3000 --seconds 60 --json run.json
   tidelock demo --players 500 --profile plaza
 
-The line of every second: players in the world, datagrams to and from the server, latency from input to
-snapshot (median / 99th percentile / largest), the tick of the server (the same; a tick at 60 Hz has
-16.67 ms), and the share of a core that the players need.")]
+The line of every second: players in the world, datagrams to and from the server, latency from input
+to snapshot (median / 99th percentile / largest), the tick of the server (the same; a tick at 60 Hz
+has 16.67 ms), and the share of a core that the players need.")]
 pub(super) struct DemoArgs {
     /// Players.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=4096))]
@@ -70,7 +70,8 @@ pub(super) fn run(arguments: &DemoArgs) -> Result<ExitCode, String> {
     stop_on_signal(Arc::clone(&stop)).map_err(|error| error.to_string())?;
     let server = ChildServer::spawn(server_command(arguments, server_cores[0])?)?;
     println!(
-        "{} players at {} Hz for {} s; server on core {}, players on {bot_cores:?}; Ctrl-C ends it\n",
+        "{} players at {} Hz for {} s; server on core {}, players on {bot_cores:?}; \
+         Ctrl-C ends it\n",
         arguments.players, arguments.tick_rate, arguments.seconds, server_cores[0]
     );
     let run_dir = RunDir::locate(None);

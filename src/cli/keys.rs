@@ -11,8 +11,8 @@ use std::process::ExitCode;
 
 /// Make the keys of a server and of its backend.
 ///
-/// The server's file holds its static secret; the backend's holds what is needed to mint tokens. Existing
-/// files are never overwritten.
+/// The server's file holds its static secret; the backend's holds what is needed to mint tokens.
+/// Existing files are never overwritten.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   tidelock keygen --out keys")]
@@ -43,8 +43,8 @@ pub(super) fn keygen(arguments: &KeygenArgs) -> Result<ExitCode, String> {
 
 /// Mint a connect token and print, as JSON, everything its client needs.
 ///
-/// A token is good for one connection, at most 60 seconds, and not for a server that was started after it
-/// was minted.
+/// A token is good for one connection, at most 60 seconds, and not for a server that was started
+/// after it was minted.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tidelock token --keys keys/backend.keys.toml --player 7

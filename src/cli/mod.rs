@@ -1,4 +1,5 @@
-//! The command line of `tidelock`: one file per command, none of them does more than parse, call and print.
+//! The command line of `tidelock`: one file per command, none of them does more than parse, call
+//! and print.
 
 mod demo;
 mod keys;

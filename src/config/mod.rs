@@ -1,7 +1,8 @@
 //! The configuration of a server: file < environment < flags.
 //!
-//! Owns the names, the defaults and the bounds of every setting, and the error messages about them. Reads
-//! no file and no environment itself beyond [`Config::load`]; the command line merges its flags in `cli`.
+//! Owns the names, the defaults and the bounds of every setting, and the error messages about them.
+//! Reads no file and no environment itself beyond [`Config::load`]; the command line merges its
+//! flags in `cli`.
 
 mod strict;
 
@@ -53,7 +54,8 @@ pub struct ServerConfig {
     pub io: String,
     /// Folder of the lock, the admin socket and the development keys.
     pub run_dir: Option<PathBuf>,
-    /// Microseconds before a tick in which the shard spins instead of sleeping. Only for a core of its own.
+    /// Microseconds before a tick in which the shard spins instead of sleeping. Only for a core of
+    /// its own.
     pub spin_us: u32,
 }
 
@@ -124,7 +126,8 @@ pub struct LimitsConfig {
     pub handshakes_per_source_burst: u32,
     /// Key agreements per second, all sources together.
     pub key_agreements_per_s: u32,
-    /// Networks (such as `10.0.0.0/8`) to which the limit per source does not apply: load generators.
+    /// Networks (such as `10.0.0.0/8`) to which the limit per source does not apply: load
+    /// generators.
     pub trusted_sources: Vec<String>,
 }
 

@@ -12,7 +12,8 @@ pub(super) fn explain(error: &toml::de::Error, text: &str) -> String {
     }
 }
 
-/// The known key nearest to the unknown one in a message such as "unknown field `a`, expected `b` or `c`".
+/// The known key nearest to the unknown one in a message such as "unknown field `a`, expected `b`
+/// or `c`".
 fn suggestion(message: &str) -> Option<&str> {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let unknown = quoted.next().filter(|_| message.starts_with("unknown"))?;

@@ -7,8 +7,8 @@
 //!
 //! Contract, in the order of a tick:
 //!
-//! - For received datagrams: `handle_datagram`, or a `Batch` through `admit_batch`, `open_batch` and
-//!   `decode_batch` (the same checks, and the phases can be timed).
+//! - For received datagrams: `handle_datagram`, or a `Batch` through `admit_batch`, `open_batch`
+//!   and `decode_batch` (the same checks, and the phases can be timed).
 //! - After the tick, per session that `has_entered`: `begin`, messages, `seal`.
 //! - Then `poll_control` until it returns `None`.
 //!

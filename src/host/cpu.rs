@@ -4,7 +4,8 @@ use std::arch::x86_64::{__cpuid, __cpuid_count};
 
 /// Features that the build assumes and this CPU lacks; empty if it may run.
 ///
-/// `is_x86_feature_detected!` cannot answer this: in a build for x86-64-v3 it is the constant `true`.
+/// `is_x86_feature_detected!` cannot answer this: in a build for x86-64-v3 it is the constant
+/// `true`.
 pub fn missing_features() -> Vec<&'static str> {
     let basic = __cpuid(1).ecx;
     let highest = __cpuid(0).eax;

@@ -1,7 +1,7 @@
 //! Phase diff: which of the seen entities changed since the state that the viewer has acknowledged.
 //!
-//! One comparison per (viewer, entity): the tick of the entity's last change against the tick the viewer
-//! acknowledged. No state is touched here.
+//! One comparison per (viewer, entity): the tick of the entity's last change against the tick the
+//! viewer acknowledged. No state is touched here.
 
 use super::slots::{SlotTable, bits};
 use crate::limits::VISIBLE_MAX;
@@ -28,8 +28,8 @@ impl ChangedSlots {
     }
 }
 
-/// Fills `out` with the live slots whose entity changed after the acknowledged tick. The order starts at the
-/// cursor: what did not fit the budget last time comes first now.
+/// Fills `out` with the live slots whose entity changed after the acknowledged tick. The order
+/// starts at the cursor: what did not fit the budget last time comes first now.
 #[inline]
 pub(super) fn diff(table: &SlotTable, changed: &[Tick], out: &mut ChangedSlots) {
     let from_cursor = u128::MAX << table.cursor;

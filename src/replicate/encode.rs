@@ -1,8 +1,9 @@
 //! Phase encode: differences become the bytes of one snapshot per viewer.
 //!
-//! The bytes of (entity, baseline age) do not depend on the viewer, so they are made once per tick and
-//! copied to everybody who needs them. The cache has one 64-byte line per row: three entries of up to 16
-//! bytes. Longer entries (newcomers, many fields at once) are rare and are encoded each time.
+//! The bytes of (entity, baseline age) do not depend on the viewer, so they are made once per tick
+//! and copied to everybody who needs them. The cache has one 64-byte line per row: three entries of
+//! up to 16 bytes. Longer entries (newcomers, many fields at once) are rare and are encoded each
+//! time.
 
 use super::diff::ChangedSlots;
 use super::published::{Published, baseline_age};
@@ -21,7 +22,7 @@ const EMPTY: u8 = 0xFF;
 /// Most bytes that one entry takes, its slot and age included.
 const ENTRY_TOTAL_MAX: usize = 2 + ENTRY_MAX;
 
-/// Smallest room that [`encode`] accepts: head, own state, every removal and one full entry.
+/// Smallest room that [`Replicator::encode`](super::Replicator::encode) accepts: head, own state, every removal and one full entry.
 pub const SNAPSHOT_ROOM_MIN: usize =
     SNAPSHOT_HEAD_LEN + OWN_STATE_LEN + VISIBLE_MAX + ENTRY_TOTAL_MAX;
 
@@ -109,8 +110,8 @@ pub(super) struct Encoder<'a> {
 }
 
 impl Encoder<'_> {
-    /// Writes one snapshot body into `out` (its length is the budget, at least [`SNAPSHOT_ROOM_MIN`]),
-    /// remembers what it described and returns its length.
+    /// Writes one snapshot body into `out` (its length is the budget, at least
+    /// [`SNAPSHOT_ROOM_MIN`]), remembers what it described and returns its length.
     pub(super) fn snapshot(
         &mut self,
         table: &mut SlotTable,

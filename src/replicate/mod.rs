@@ -1,9 +1,9 @@
 //! World → one snapshot per viewer: phases select, diff and encode.
 //!
-//! Owns what each viewer has acknowledged and nothing else of the connection; packets are known here by
-//! their sequence only. The shard calls, per tick: [`Replicator::publish`], then per viewer
-//! [`Replicator::select`] (a quarter of them), [`Replicator::diff`], [`Replicator::encode`]; and between
-//! ticks [`Replicator::acknowledge`]. Nothing here allocates after construction.
+//! Owns what each viewer has acknowledged and nothing else of the connection; packets are known
+//! here by their sequence only. The shard calls, per tick: [`Replicator::publish`], then per viewer
+//! [`Replicator::select`] (a quarter of them), [`Replicator::diff`], [`Replicator::encode`]; and
+//! between ticks [`Replicator::acknowledge`]. Nothing here allocates after construction.
 
 mod diff;
 mod encode;
@@ -24,8 +24,8 @@ use encode::{EncodeCache, Encoder};
 use select::Selector;
 use slots::SlotTable;
 
-/// Viewers whose phases diff and encode run as one block, so that each phase is timed with two readings of
-/// the clock per block instead of two per viewer.
+/// Viewers whose phases diff and encode run as one block, so that each phase is timed with two
+/// readings of the clock per block instead of two per viewer.
 pub const BLOCK: usize = 32;
 
 /// Replication state of the viewers of one shard.
@@ -89,8 +89,8 @@ impl Replicator {
         diff::diff(table, self.published.changed(), &mut self.changed[place]);
     }
 
-    /// Phase encode for the viewer at `place` of the current block: one snapshot body into `out`, whose
-    /// length is the budget (at least [`SNAPSHOT_ROOM_MIN`]). Returns the length written.
+    /// Phase encode for the viewer at `place` of the current block: one snapshot body into `out`,
+    /// whose length is the budget (at least [`SNAPSHOT_ROOM_MIN`]). Returns the length written.
     pub fn encode(
         &mut self,
         place: usize,

@@ -1,8 +1,8 @@
-//! What every viewer may read: the quantized columns of the last tick and the history that deltas are
-//! made against.
+//! What every viewer may read: the quantized columns of the last tick and the history that deltas
+//! are made against.
 //!
-//! One shared ring of states replaces a snapshot per client: a baseline is named by (row, tick). Rows of
-//! all shards stand in one arena; a shard publishes its own range and reads everybody's.
+//! One shared ring of states replaces a snapshot per client: a baseline is named by (row, tick).
+//! Rows of all shards stand in one arena; a shard publishes its own range and reads everybody's.
 
 use crate::limits::{AGE_MAX, HISTORY_TICKS};
 use crate::state::{Kind, QuantizedState};
@@ -19,7 +19,8 @@ pub struct Published {
     kinds: Vec<Kind>,
 }
 
-/// The columns that one shard publishes in one tick. All slices have the same length, one item per row.
+/// The columns that one shard publishes in one tick. All slices have the same length, one item per
+/// row.
 #[derive(Clone, Copy, Debug)]
 pub struct PublishedColumns<'a> {
     /// State at this tick.
@@ -52,8 +53,8 @@ impl Published {
             + size_of_val(&*self.kinds)
     }
 
-    /// Takes over the columns of `tick` for the rows from `range.start` on. Rows of the range beyond the
-    /// columns are empty from now on.
+    /// Takes over the columns of `tick` for the rows from `range.start` on. Rows of the range
+    /// beyond the columns are empty from now on.
     pub fn publish(&mut self, tick: Tick, range: Range<usize>, columns: PublishedColumns<'_>) {
         let living = range.start..range.start + columns.states.len();
         self.ids[living.end..range.end].fill(EntityId::NONE);
@@ -99,8 +100,8 @@ impl Published {
     }
 }
 
-/// Age of the baseline `acknowledged` seen from `tick`: 1..=63, or 0 if there is none that still stands in
-/// the history.
+/// Age of the baseline `acknowledged` seen from `tick`: 1..=63, or 0 if there is none that still
+/// stands in the history.
 #[inline]
 pub fn baseline_age(tick: Tick, acknowledged: Tick) -> u8 {
     let age = tick.wrapping_sub(acknowledged);

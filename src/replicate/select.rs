@@ -1,8 +1,8 @@
 //! Phase select: who sees whom.
 //!
-//! Each viewer's visible set is recomputed every fourth tick, a quarter of the viewers per tick. An entity
-//! enters a slot within the radius of its kind and leaves it beyond a larger one, so that nobody flickers
-//! at the edge. The own entity never takes a slot.
+//! Each viewer's visible set is recomputed every fourth tick, a quarter of the viewers per tick. An
+//! entity enters a slot within the radius of its kind and leaves it beyond a larger one, so that
+//! nobody flickers at the edge. The own entity never takes a slot.
 
 use super::published::Published;
 use super::slots::{SlotTable, bits};

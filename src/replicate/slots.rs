@@ -1,10 +1,10 @@
 //! The slot table of one viewer: which entity stands in which slot, and what of it the viewer has
 //! acknowledged.
 //!
-//! A slot is empty, live or leaving. It becomes live when `select` finds a newcomer, leaving when the
-//! entity is out of sight or gone, and empty when the viewer acknowledged a packet that carried the
-//! removal. Every packet carries every pending removal, so any acknowledged packet from the tick of the
-//! departure on is proof enough and no list of removals per packet is kept.
+//! A slot is empty, live or leaving. It becomes live when `select` finds a newcomer, leaving when
+//! the entity is out of sight or gone, and empty when the viewer acknowledged a packet that carried
+//! the removal. Every packet carries every pending removal, so any acknowledged packet from the
+//! tick of the departure on is proof enough and no list of removals per packet is kept.
 
 use crate::limits::VISIBLE_MAX;
 use crate::units::{EntityId, Tick};
@@ -95,7 +95,8 @@ impl SlotTable {
         }
     }
 
-    /// Remembers that the packet `sequence` of `tick` described `slots` (and every pending removal).
+    /// Remembers that the packet `sequence` of `tick` described `slots` (and every pending
+    /// removal).
     #[inline]
     pub(super) fn remember(&mut self, sequence: u64, tick: Tick, slots: u128) {
         self.sent[sequence as usize % SENT_RING] = SentPacket {
@@ -105,8 +106,8 @@ impl SlotTable {
         };
     }
 
-    /// The viewer has processed packet `sequence`. Packets that are no longer remembered are ignored: their
-    /// slots are described again anyway.
+    /// The viewer has processed packet `sequence`. Packets that are no longer remembered are
+    /// ignored: their slots are described again anyway.
     pub(super) fn acknowledge(&mut self, sequence: u64) {
         let place = &mut self.sent[sequence as usize % SENT_RING];
         if place.sequence != sequence as u32 || place.tick == 0 {

@@ -1,8 +1,8 @@
-//! The promise of replication: over a network that loses, repeats and reorders, a viewer never holds a state
-//! that was not, and holds exactly what it should see soon after the faults end.
+//! The promise of replication: over a network that loses, repeats and reorders, a viewer never
+//! holds a state that was not, and holds exactly what it should see soon after the faults end.
 //!
-//! The model client below is written from the description of the protocol, not from `client`: it keeps every
-//! state it ever received and is as simple as can be.
+//! The model client below is written from the description of the protocol, not from `client`: it
+//! keeps every state it ever received and is as simple as can be.
 
 use super::*;
 use crate::limits::{SNAPSHOT_BUDGET, VISIBLE_MAX};
@@ -156,7 +156,8 @@ impl Scene {
         self.world.spawn(Spawn { id, kind, position, yaw: 0, faction: 0 }).expect("there is room");
     }
 
-    /// A tick in which some entities change course; now and then one dies and another takes its row.
+    /// A tick in which some entities change course; now and then one dies and another takes its
+    /// row.
     fn lively_tick(&mut self, tick: Tick, faults: Faults) {
         for row in 0..self.world.rows() as u32 {
             if self.dice.roll(8) == 0 {
@@ -234,7 +235,8 @@ impl Scene {
         out[..len].to_vec()
     }
 
-    /// Everything that `viewer` must see, by brute force: nobody moves, so there is no doubt at the edge.
+    /// Everything that `viewer` must see, by brute force: nobody moves, so there is no doubt at the
+    /// edge.
     fn expected(&self, viewer: usize) -> BTreeMap<EntityId, QuantizedState> {
         let columns = self.world.columns();
         let at = |row: usize| columns.position.map(|axis| axis[row]);
@@ -269,7 +271,8 @@ fn a_viewer_holds_only_what_was_and_converges_when_the_faults_end() {
             for (id, state) in &expected {
                 assert_eq!(view.get(id), Some(state), "seed {seed}, viewer {viewer}, {id:?}");
             }
-            // Between the enter and the leave radius an entity may still be held, in its true state.
+            // Between the enter and the leave radius an entity may still be held, in its true
+            // state.
             for (id, state) in view.iter().filter(|(id, _)| !expected.contains_key(*id)) {
                 assert_eq!(scene.truth.get(&(stormy + 120, *id)), Some(state), "a ghost: {id:?}");
             }

@@ -6,8 +6,8 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// Folder of lock, admin socket and development keys. Its files carry the port in their names, so one
-/// folder serves all servers of a user.
+/// Folder of lock, admin socket and development keys. Its files carry the port in their names, so
+/// one folder serves all servers of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunDir(PathBuf);
 

@@ -1,6 +1,7 @@
 //! The thread of the gate: handshakes, the shards' mail, the admin socket.
 //!
-//! It runs at low priority on the housekeeping core: a flood of handshakes costs newcomers, never players.
+//! It runs at low priority on the housekeeping core: a flood of handshakes costs newcomers, never
+//! players.
 
 use super::{StartError, port_failed};
 use crate::admin::AdminListener;
@@ -144,7 +145,8 @@ impl State {
                     reply_len
                 }
             };
-            // Several batches may come in one receive; what does not fit is a lost datagram like any other.
+            // Several batches may come in one receive; what does not fit is a lost datagram like
+            // any other.
             if self.replies.len() < self.replies.capacity() {
                 self.replies.push((out, len, datagram.from));
             }

@@ -1,7 +1,8 @@
 //! Starts a server and ends it: lock, sockets, the gate's thread, the shards' threads.
 //!
-//! Everything that can be wrong with a host or a configuration is found here, before the first packet, and
-//! reported as one [`StartError`] that names cause and fix. Called by `cli`, by `demo` and by the tests.
+//! Everything that can be wrong with a host or a configuration is found here, before the first
+//! packet, and reported as one [`StartError`] that names cause and fix. Called by `cli`, by `demo`
+//! and by the tests.
 
 mod files;
 mod gate_thread;
@@ -89,8 +90,8 @@ impl Server {
         config.check()?;
         if options.dev && !config.server.bind.ip().is_loopback() {
             return Err(StartError(format!(
-                "--dev serves the loopback only, because its keys are readable on this machine; bind \
-                 127.0.0.1 instead of {}, or make real keys with `tidelock keygen`",
+                "--dev serves the loopback only, because its keys are readable on this machine; \
+                 bind 127.0.0.1 instead of {}, or make real keys with `tidelock keygen`",
                 config.server.bind.ip()
             )));
         }
@@ -213,8 +214,8 @@ fn load_keys(
             Ok(keys)
         }
         (None, false) => Err(StartError(
-            "no keys: name a key file with --keys (make one with `tidelock keygen`), or start with --dev \
-             to try things out on this machine"
+            "no keys: name a key file with --keys (make one with `tidelock keygen`), or start with \
+             --dev to try things out on this machine"
                 .to_owned(),
         )),
     }

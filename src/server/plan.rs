@@ -29,7 +29,8 @@ impl CorePlan {
     fn over(cores: &[usize], shards: usize, origin: &str) -> Result<Self, StartError> {
         if cores.len() < shards {
             return Err(StartError(format!(
-                "{shards} shards need {shards} cores, and {origin} are {cores:?}; use fewer --shards"
+                "{shards} shards need {shards} cores, and {origin} are {cores:?}; use fewer \
+                 --shards"
             )));
         }
         let (own, rest) = cores.split_at(shards);

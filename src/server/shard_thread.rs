@@ -52,7 +52,8 @@ impl ShardThread {
         // Nobody is there to hear it only if the server gave up meanwhile.
         let _ = ready.send(shard.memory_bytes());
         let port: &mut dyn Port = &mut *port;
-        // The gate forwards the wish to stop, so that players are told; its own flag is the last resort.
+        // The gate forwards the wish to stop, so that players are told; its own flag is the last
+        // resort.
         let abandoned = AtomicBool::new(false);
         let result = shard::run(&mut shard, port, self.pace, &self.clock, &abandoned);
         stop.store(true, Ordering::Relaxed);

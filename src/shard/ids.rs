@@ -4,8 +4,8 @@ use crate::units::EntityId;
 
 const GENERATIONS: u32 = 1 << 12;
 
-/// Ids of a world with a fixed capacity. The index freed last is used last, so that a generation comes
-/// around as late as possible.
+/// Ids of a world with a fixed capacity. The index freed last is used last, so that a generation
+/// comes around as late as possible.
 #[derive(Debug)]
 pub(super) struct EntityIds {
     /// Generation that the next entity of an index gets, 1..4,096.

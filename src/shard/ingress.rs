@@ -148,7 +148,8 @@ impl Shard {
     }
 }
 
-/// Sends to the gate. There is room, see [`Shard::read_mail`]; the counter would show a mistake there.
+/// Sends to the gate. There is room, see [`Shard::read_mail`]; the counter would show a mistake
+/// there.
 fn tell(to_gate: &mut Sender<ToGate>, message: ToGate, counters: &Counters) {
     if to_gate.send(message).is_err() {
         counters.drop(DropReason::QueueFull);

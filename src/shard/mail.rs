@@ -1,5 +1,5 @@
-//! What the gate and a shard tell each other. Each message says who sends it when, and what happens if the
-//! queue is full.
+//! What the gate and a shard tell each other. Each message says who sends it when, and what happens
+//! if the queue is full.
 
 use super::queue::{self, Receiver, Sender};
 use crate::connection::Admission;
@@ -7,7 +7,8 @@ use crate::limits::SLOTS_PER_SHARD;
 use crate::metrics::Histograms;
 use crate::wire::{ConnectionId, DisconnectReason};
 
-/// Gate → shard. If the queue is full the gate refuses the newcomer (`ServerFull`) or asks again later.
+/// Gate → shard. If the queue is full the gate refuses the newcomer (`ServerFull`) or asks again
+/// later.
 #[derive(Debug)]
 pub enum ToShard {
     /// A handshake succeeded.
@@ -20,8 +21,8 @@ pub enum ToShard {
     Stop,
 }
 
-/// Shard → gate. The queue holds two messages for every slot several times over, and a shard takes no
-/// admission while there is less room than its sessions may still need, so none is ever lost.
+/// Shard → gate. The queue holds two messages for every slot several times over, and a shard takes
+/// no admission while there is less room than its sessions may still need, so none is ever lost.
 #[derive(Debug)]
 pub enum ToGate {
     /// The first packet of the session opened: its token is used up.

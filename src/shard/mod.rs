@@ -1,8 +1,9 @@
 //! One shard: a slice of the players and entities, and the thread that moves them.
 //!
-//! Joins what may not know each other: `connection` and `world` (in `players`), phases and clocks, the gate
-//! and the tick. [`Shard`] is the whole of it without a socket or a thread: benches and simulations drive it
-//! directly. `pacing` drives it on a pinned thread, against the absolute schedule.
+//! Joins what may not know each other: `connection` and `world` (in `players`), phases and clocks,
+//! the gate and the tick. [`Shard`] is the whole of it without a socket or a thread: benches and
+//! simulations drive it directly. `pacing` drives it on a pinned thread, against the absolute
+//! schedule.
 
 mod ids;
 mod ingress;
@@ -65,7 +66,8 @@ pub struct Shard {
     counters: Arc<Counters>,
     histograms: Box<Histograms>,
     laps: Laps,
-    /// Packets of the current block: slot of the arena is the position, here are viewer and end of plaintext.
+    /// Packets of the current block: slot of the arena is the position, here are viewer and end of
+    /// plaintext.
     block: [Pending; BLOCK],
     stopping: bool,
 }

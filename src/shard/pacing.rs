@@ -1,8 +1,9 @@
 //! The thread of a shard: an absolute schedule, and what it does until the next tick.
 //!
-//! Tick n starts at the start of the server plus n periods, never at the end of tick n−1 plus something. Until
-//! then the thread sleeps in the port and takes in what arrives. A tick that ends after the next should
-//! have begun is an overrun: it is counted, and the next one begins at once; no tick is ever left out.
+//! Tick n starts at the start of the server plus n periods, never at the end of tick n−1 plus
+//! something. Until then the thread sleeps in the port and takes in what arrives. A tick that ends
+//! after the next should have begun is an overrun: it is counted, and the next one begins at once;
+//! no tick is ever left out.
 
 use super::Shard;
 use super::laps::Timer;
@@ -19,8 +20,8 @@ const WAKE_AT: u32 = 64;
 /// Longest sleep in one call, so that mail is read and the socket buffer stays shallow.
 const NAP: Nanos = Nanos::from_ms(1);
 
-/// A shard that is further behind does not race to catch up: its schedule moves, and time passes more
-/// slowly in the world.
+/// A shard that is further behind does not race to catch up: its schedule moves, and time passes
+/// more slowly in the world.
 const CATCH_UP_MAX: Nanos = Nanos::from_ms(250);
 
 /// When a shard works.
@@ -68,8 +69,8 @@ pub fn run(
     Ok(())
 }
 
-/// Takes in datagrams until `planned`. What has arrived is taken in even if the time is already up, so
-/// that a late shard does not starve its players of input.
+/// Takes in datagrams until `planned`. What has arrived is taken in even if the time is already up,
+/// so that a late shard does not starve its players of input.
 fn receive_until(
     shard: &mut Shard,
     port: &mut dyn Port,

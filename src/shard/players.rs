@@ -1,7 +1,8 @@
 //! The players of one shard by slot: what joins a session to its entity.
 //!
-//! `connection` and `world` never name each other; this table is the only place where a slot meets a row.
-//! The world changes only inside a tick, so arrivals and departures wait here until the phase apply.
+//! `connection` and `world` never name each other; this table is the only place where a slot meets
+//! a row. The world changes only inside a tick, so arrivals and departures wait here until the
+//! phase apply.
 
 use super::ids::EntityIds;
 use crate::config::SpawnRule;

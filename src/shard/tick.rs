@@ -1,7 +1,7 @@
 //! One tick: apply → move → quantize → index → select → diff → encode → seal → send.
 //!
-//! The only place where the world changes, and the table of contents of what the server does 60 times a
-//! second. Allocates nothing, takes no lock.
+//! The only place where the world changes, and the table of contents of what the server does 60
+//! times a second. Allocates nothing, takes no lock.
 
 use super::laps::Timer;
 use super::{Pending, Shard};
@@ -86,7 +86,8 @@ impl Shard {
         }
     }
 
-    /// Phase encode for a block of viewers: packets into the arena from `place` on. Returns how many.
+    /// Phase encode for a block of viewers: packets into the arena from `place` on. Returns how
+    /// many.
     fn encode(
         &mut self,
         first: usize,

@@ -1,7 +1,7 @@
 //! A shard with thousands of players and no socket: for benches, and for tests that count.
 //!
-//! The players are the cheapest that the server cannot tell from real ones: they hold real keys, seal real
-//! packets, walk, and acknowledge every snapshot, but decode none.
+//! The players are the cheapest that the server cannot tell from real ones: they hold real keys,
+//! seal real packets, walk, and acknowledge every snapshot, but decode none.
 
 use std::cell::Cell;
 use std::io;
@@ -87,8 +87,8 @@ impl Port for Sink {
     }
 }
 
-/// A clock that advances by one period per tick, however fast the ticks run: the rate limits of the server
-/// then see 60 packets per second.
+/// A clock that advances by one period per tick, however fast the ticks run: the rate limits of the
+/// server then see 60 packets per second.
 #[derive(Default)]
 pub(crate) struct StageClock {
     ticks: Cell<u64>,
@@ -125,11 +125,13 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// `players` players spread over the map so that each sees about `visible` others; everybody is inside
-    /// and acknowledges when this returns.
+    /// `players` players spread over the map so that each sees about `visible` others; everybody is
+    /// inside and acknowledges when this returns.
     pub(crate) fn new(players: usize, visible: u32) -> Self {
-        let mut interest = InterestConfig::default();
-        interest.player = InterestConfig::radius_for(visible, players as u32);
+        let interest = InterestConfig {
+            player: InterestConfig::radius_for(visible, players as u32),
+            ..InterestConfig::default()
+        };
         let config = ShardConfig {
             socket_index: 1,
             players,

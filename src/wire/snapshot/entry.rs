@@ -1,7 +1,7 @@
 //! The encoding of one entry: the bytes that describe an entity to a viewer.
 //!
-//! They depend on the entity and on the age of the baseline, never on the viewer, so that they can be made
-//! once and copied. Called by `replicate::encode`.
+//! They depend on the entity and on the age of the baseline, never on the viewer, so that they can
+//! be made once and copied. Called by `replicate::encode`.
 
 use super::{AGE_FOLLOWS, ENTRY_MAX, mask};
 use crate::state::{Kind, QuantizedState};

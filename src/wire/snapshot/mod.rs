@@ -1,7 +1,8 @@
 //! The DeltaSync body: what a player is told about a tick, byte for byte as in `docs/PROTOCOL.md`.
 //!
-//! Owns the layout of entries and of the own state. It knows nothing of who sees whom (`replicate`) nor of
-//! what a client keeps (`client`). Encoding and decoding stand side by side so that they cannot drift.
+//! Owns the layout of entries and of the own state. It knows nothing of who sees whom (`replicate`)
+//! nor of what a client keeps (`client`). Encoding and decoding stand side by side so that they
+//! cannot drift.
 
 mod entry;
 mod reader;
@@ -86,7 +87,8 @@ pub struct SnapshotHead {
 }
 
 impl SnapshotHead {
-    /// Writes head and own state to the front of `out` (at least 52 bytes) and returns their length.
+    /// Writes head and own state to the front of `out` (at least 52 bytes) and returns their
+    /// length.
     pub fn write(&self, out: &mut [u8]) -> usize {
         out[0..4].copy_from_slice(&self.tick.to_le_bytes());
         out[4..8].copy_from_slice(&self.last_processed_input.to_le_bytes());

@@ -1,5 +1,5 @@
-//! The decoding of a DeltaSync body, entry by entry. Every byte comes from a peer: whatever does not fit is
-//! an error, and nothing is allocated. Called by `client`.
+//! The decoding of a DeltaSync body, entry by entry. Every byte comes from a peer: whatever does
+//! not fit is an error, and nothing is allocated. Called by `client`.
 
 use super::{
     AGE_FOLLOWS, OWN_STATE_PRESENT, OwnState, SLOT_MASK, SnapshotError, SnapshotHead, mask,
@@ -30,7 +30,8 @@ pub struct FullEntry {
 }
 
 /// Reads a DeltaSync body: the head at once, then entry after entry. The caller alternates
-/// [`Self::next_entry`] with [`Self::read_full`] or [`Self::read_delta`], as the head of the entry says.
+/// [`Self::next_entry`] with [`Self::read_full`] or [`Self::read_delta`], as the head of the entry
+/// says.
 #[derive(Debug)]
 pub struct SnapshotReader<'a> {
     head: SnapshotHead,
