@@ -61,6 +61,6 @@ pub fn complain(error: &str) {
 
 /// Prints what an operator should know and need not act on.
 #[expect(clippy::print_stderr, reason = "the command line is where warnings are printed")]
-fn warn(warning: &str) {
+pub fn warn(warning: &str) {
     eprintln!("warning: {warning}");
 }
