@@ -22,7 +22,8 @@ const EMPTY: u8 = 0xFF;
 /// Most bytes that one entry takes, its slot and age included.
 const ENTRY_TOTAL_MAX: usize = 2 + ENTRY_MAX;
 
-/// Smallest room that [`Replicator::encode`](super::Replicator::encode) accepts: head, own state, every removal and one full entry.
+/// Smallest room that [`Replicator::encode`](super::Replicator::encode) accepts: head, own state,
+/// every removal and one full entry.
 pub const SNAPSHOT_ROOM_MIN: usize =
     SNAPSHOT_HEAD_LEN + OWN_STATE_LEN + VISIBLE_MAX + ENTRY_TOTAL_MAX;
 
