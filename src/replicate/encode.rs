@@ -116,7 +116,7 @@ impl Encoder<'_> {
     pub(super) fn snapshot(
         &mut self,
         table: &mut SlotTable,
-        changed: &ChangedSlots,
+        changed: ChangedSlots,
         viewer: &ViewerState,
         out: &mut [u8],
     ) -> usize {
@@ -135,13 +135,15 @@ impl Encoder<'_> {
             at += 1;
         }
         let (mut described, mut entries, mut cursor) = (0_u128, 0_u8, 0);
-        for (position, &slot) in changed.as_slice().iter().enumerate() {
+        // What did not fit last time comes first now.
+        let from_cursor = u128::MAX << table.cursor;
+        for slot in bits(changed & from_cursor).chain(bits(changed & !from_cursor)) {
             let index = usize::from(slot);
             let age = baseline_age(self.tick, table.acknowledged[index]);
             let entry = self.entry(table.row[index], table.id[index], age);
             let Some(written) = write_entry(&entry, slot, age, base_age, &mut out[at..]) else {
                 cursor = slot;
-                self.tally.deferred += (changed.as_slice().len() - position) as u64;
+                self.tally.deferred += u64::from((changed & !described).count_ones());
                 break;
             };
             at += written;

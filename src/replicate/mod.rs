@@ -35,7 +35,7 @@ pub struct Replicator {
     tables: Vec<SlotTable>,
     selector: Selector,
     cache: EncodeCache,
-    changed: Box<[ChangedSlots; BLOCK]>,
+    changed: [ChangedSlots; BLOCK],
     tally: EncodeTally,
 }
 
@@ -47,7 +47,7 @@ impl Replicator {
             tables: vec![SlotTable::default(); viewers],
             selector: Selector::new(rows),
             cache: EncodeCache::new(rows),
-            changed: Box::new(std::array::from_fn(|_| ChangedSlots::default())),
+            changed: [0; BLOCK],
             tally: EncodeTally::default(),
         }
     }
@@ -86,7 +86,7 @@ impl Replicator {
     /// Phase diff for one viewer at `place` of the current block.
     pub fn diff(&mut self, place: usize, viewer: u16) {
         let table = &self.tables[usize::from(viewer)];
-        diff::diff(table, self.published.changed(), &mut self.changed[place]);
+        self.changed[place] = diff::diff(table, self.published.changed());
     }
 
     /// Phase encode for the viewer at `place` of the current block: one snapshot body into `out`,
@@ -102,7 +102,7 @@ impl Replicator {
         let mut encoder =
             Encoder { published: &self.published, cache: &mut self.cache, tick, tally: self.tally };
         let table = &mut self.tables[usize::from(viewer)];
-        let len = encoder.snapshot(table, &self.changed[place], state, out);
+        let len = encoder.snapshot(table, self.changed[place], state, out);
         self.tally = encoder.tally;
         len
     }

@@ -59,7 +59,7 @@ impl Selector {
         table.leave(table.live() & !stays, tick);
         let before = table.live() | table.leaving();
         for &row in newcomers {
-            if table.enter(row, published.id(row), tick).is_none() {
+            if table.enter(row, published.id(row)).is_none() {
                 // Every slot waits for an acknowledgment; the entity is found again in four ticks.
                 break;
             }
