@@ -17,6 +17,7 @@ pub mod movement;
 pub mod nearest;
 #[cfg(test)]
 mod oracle;
+pub mod prefetch;
 pub mod quantization;
 
 /// Largest magnitude of a velocity component in cm/s: what 16 bits carry with a sign.

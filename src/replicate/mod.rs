@@ -24,9 +24,9 @@ use encode::{EncodeCache, Encoder};
 use select::Selector;
 use slots::SlotTable;
 
-/// Viewers whose phases diff and encode run as one block, so that each phase is timed with two
-/// readings of the clock per block instead of two per viewer.
-pub const BLOCK: usize = 32;
+/// Viewers whose phases diff and encode run as one block, so that each phase is timed with two readings of
+/// the clock per block instead of two per viewer.
+pub const BLOCK: usize = 8;
 
 /// Replication state of the viewers of one shard.
 #[derive(Debug)]
@@ -81,6 +81,13 @@ impl Replicator {
     pub fn select(&mut self, viewer: u16, eye: Eye, world: &World, tick: Tick) {
         let table = &mut self.tables[usize::from(viewer)];
         self.selector.select(table, eye, world.published_index(), &self.published, tick);
+    }
+
+    /// Asks for the part of a viewer's table that diff and encode will read, one block ahead of them.
+    ///
+    /// Ten thousand tables are larger than a last-level cache.
+    pub fn anticipate(&self, viewer: u16) {
+        self.tables[usize::from(viewer)].anticipate();
     }
 
     /// Phase diff for one viewer at `place` of the current block.

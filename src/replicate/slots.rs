@@ -6,6 +6,7 @@
 //! the removal. Every packet carries every pending removal, so any acknowledged packet from the
 //! tick of the departure on is proof enough and no list of removals per packet is kept.
 
+use crate::kernel::prefetch::prefetch;
 use crate::limits::VISIBLE_MAX;
 use crate::units::{EntityId, Tick};
 
@@ -58,6 +59,16 @@ impl Default for SlotTable {
 }
 
 impl SlotTable {
+    /// Asks for the columns of the lower half of the slots: the slots are filled from below.
+    #[inline]
+    pub(super) fn anticipate(&self) {
+        const LIKELY: usize = VISIBLE_MAX / 2;
+        prefetch(std::slice::from_ref(&self.live));
+        prefetch(&self.row[..LIKELY]);
+        prefetch(&self.acknowledged[..LIKELY]);
+        prefetch(&self.id[..LIKELY]);
+    }
+
     /// Slots with an entity that the viewer sees, as bits.
     #[inline]
     pub(super) fn live(&self) -> u128 {

@@ -81,7 +81,10 @@ impl Shard {
 
     /// Phase diff for a block of viewers.
     fn diff(&mut self, first: usize, count: usize) {
-        for (place, &viewer) in self.players.inside()[first..first + count].iter().enumerate() {
+        let viewers = self.players.inside();
+        let next = &viewers[first + count..(first + count + BLOCK).min(viewers.len())];
+        next.iter().for_each(|&viewer| self.replicator.anticipate(viewer));
+        for (place, &viewer) in viewers[first..first + count].iter().enumerate() {
             self.replicator.diff(place, viewer);
         }
     }
