@@ -1,7 +1,8 @@
 //! A hint to the processor: this will be read soon.
 //!
-//! The tables of ten thousand viewers do not fit the caches, and which viewer comes next is known well
-//! before it is needed. Measured with `benches/tick.rs`: see `replicate::Replicator::anticipate`.
+//! The tables of ten thousand viewers do not fit the caches, and which viewer comes next is known
+//! well before it is needed. Measured with `benches/tick.rs`: see
+//! `replicate::Replicator::anticipate`.
 #![allow(unsafe_code, reason = "the intrinsic takes a raw pointer")]
 
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -14,8 +15,9 @@ pub fn prefetch<T>(values: &[T]) {
     let bytes = size_of_val(values);
     let start = values.as_ptr().cast::<i8>();
     for offset in (0..bytes).step_by(LINE) {
-        // SAFETY: a prefetch reads nothing, writes nothing and faults on no address (Intel SDM, PREFETCHh);
-        // `offset` lies within the slice, so the pointer arithmetic stays inside one allocation.
+        // SAFETY: a prefetch reads nothing, writes nothing and faults on no address (Intel SDM,
+        // PREFETCHh); `offset` lies within the slice, so the pointer arithmetic stays inside one
+        // allocation.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(start.add(offset)) };
     }
 }

@@ -1,7 +1,7 @@
 //! Phase diff: which of the seen entities changed since the state that the viewer has acknowledged.
 //!
-//! One comparison per (viewer, entity): the tick of the entity's last change against the tick the viewer
-//! acknowledged. No state is touched here.
+//! One comparison per (viewer, entity): the tick of the entity's last change against the tick the
+//! viewer acknowledged. No state is touched here.
 
 use super::slots::SlotTable;
 use crate::limits::VISIBLE_MAX;

@@ -24,8 +24,8 @@ use encode::{EncodeCache, Encoder};
 use select::Selector;
 use slots::SlotTable;
 
-/// Viewers whose phases diff and encode run as one block, so that each phase is timed with two readings of
-/// the clock per block instead of two per viewer.
+/// Viewers whose phases diff and encode run as one block, so that each phase is timed with two
+/// readings of the clock per block instead of two per viewer.
 pub const BLOCK: usize = 8;
 
 /// Replication state of the viewers of one shard.
@@ -83,7 +83,8 @@ impl Replicator {
         self.selector.select(table, eye, world.published_index(), &self.published, tick);
     }
 
-    /// Asks for the part of a viewer's table that diff and encode will read, one block ahead of them.
+    /// Asks for the part of a viewer's table that diff and encode will read, one block ahead of
+    /// them.
     ///
     /// Ten thousand tables are larger than a last-level cache.
     pub fn anticipate(&self, viewer: u16) {

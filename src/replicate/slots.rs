@@ -140,8 +140,8 @@ impl SlotTable {
     }
 }
 
-/// Raises the ticks of the slots in `described` to `tick`. Eight lanes at a time and without a branch per
-/// slot: this runs for every acknowledged packet over all it described.
+/// Raises the ticks of the slots in `described` to `tick`. Eight lanes at a time and without a
+/// branch per slot: this runs for every acknowledged packet over all it described.
 fn raise(acknowledged: &mut [Tick; VISIBLE_MAX], described: u128, tick: Tick) {
     let described = described.to_le_bytes();
     for (lanes, bits) in acknowledged.as_chunks_mut::<8>().0.iter_mut().zip(described) {

@@ -21,6 +21,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/net/uring/buffers.rs",
     "src/net/mmsg/vector.rs",
     "src/net/steer.rs",
+    "src/kernel/prefetch.rs",
     "tests/counting/mod.rs",
 ];
 
