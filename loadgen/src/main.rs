@@ -1,4 +1,5 @@
 //! The `loadgen` command: load for a Tidelock server, and a benchmark against the floor.
+#![forbid(unsafe_code)]
 
 mod bench;
 mod cli;

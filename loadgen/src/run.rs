@@ -57,7 +57,8 @@ pub(crate) struct RunArgs {
     /// How the players move: uniform, plaza or idle.
     #[arg(long, default_value = "uniform")]
     profile: Profile,
-    /// Key file of the backend. Without it, the keys that `tidelock serve --dev` left on this machine.
+    /// Key file of the backend. Without it, the keys that `tidelock serve --dev` left on this
+    /// machine.
     #[arg(long, env = "TIDELOCK_KEYS")]
     keys: Option<PathBuf>,
     /// Admin socket of the server. Without it, the one that a server on this machine has.

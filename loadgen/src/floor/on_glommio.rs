@@ -1,7 +1,7 @@
-//! The floor on glommio's UDP sockets: one operation per datagram, no multishot receive and no batch.
-//! It is here to show with a number why the packet path does not run on it. Its socket keeps the
-//! kernel's default buffer, as glommio offers no way to enlarge it: at thousands of players it loses
-//! datagrams, and the report says how many.
+//! The floor on glommio's UDP sockets: one operation per datagram, no multishot receive and no
+//! batch. It is here to show with a number why the packet path does not run on it. Its socket keeps
+//! the kernel's default buffer, as glommio offers no way to enlarge it: at thousands of players it
+//! loses datagrams, and the report says how many.
 
 use super::{FloorArgs, FloorCounts, Peers};
 use glommio::net::UdpSocket;

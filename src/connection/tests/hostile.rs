@@ -330,7 +330,8 @@ proptest! {
         // A forgery under a sequence that only its own batch uses up is a replay in one way and
         // fails to open in the other. Everything else is told apart alike.
         let (replay, open) = (DropReason::Replay, DropReason::Open);
-        for &reason in DropReason::ALL.iter().filter(|&&reason| reason != replay && reason != open) {
+        let alike = |reason: &&DropReason| **reason != replay && **reason != open;
+        for &reason in DropReason::ALL.iter().filter(alike) {
             prop_assert_eq!(single.0.dropped(reason), bench.dropped(reason), "{:?}", reason);
         }
         prop_assert_eq!(single.0.counters.dropped_total(), bench.counters.dropped_total());
