@@ -66,7 +66,7 @@ inferno-flamegraph --title "$thread, $seconds s" --countname ns <"$out.folded" >
 # What the picture says, as text: in which functions the time was spent, callees left out.
 echo
 echo "self time:"
-awk '{ n = $NF; $NF = ""; k = split($0, f, ";"); self[f[k]] += n; all += n }
+awk '{ n = $NF; sub(/ [0-9]+$/, ""); k = split($0, f, ";"); self[f[k]] += n; all += n }
      END { for (name in self) printf "%6.1f %%  %s\n", 100 * self[name] / all, name }' \
   "$out.folded" | sort -rn | head -15 | cut -c1-100 || true
 echo
