@@ -1,0 +1,205 @@
+//! The worked example of `docs/PROTOCOL.md` is executable: every block of hexadecimal in it is what
+//! the code produces, and it shows all of them.
+
+use std::collections::BTreeMap;
+use tidelock::crypto::aead::PacketKey;
+use tidelock::state::{Kind, QuantizedState, flags};
+use tidelock::units::EntityId;
+use tidelock::wire::snapshot::{EntryBody, OwnState, SnapshotHead, write_entry_head};
+use tidelock::wire::{
+    Accepted, AckBlock, Channel, ClientOffer, Connect, ConnectionId, ControlMessage, Flags, Header,
+    InputFrame, Status, Writer, buttons, put_enter_to_world, put_input_frames, put_message,
+    to_client,
+};
+
+const DOCUMENT: &str = include_str!("../docs/PROTOCOL.md");
+const CONNECTION: ConnectionId = ConnectionId(0x00ab_c103);
+const TEST: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+
+type Blocks = BTreeMap<String, Vec<u8>>;
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text
+        .chars()
+        .filter(|c| !c.is_whitespace())
+        .map(|c| c.to_digit(16).expect("hexadecimal") as u8)
+        .collect();
+    digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+}
+
+/// 32 bytes to a line, four to a group: how the document shows them.
+fn shown(bytes: &[u8]) -> String {
+    let group = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let line = |bytes: &[u8]| bytes.chunks(4).map(group).collect::<Vec<_>>().join(" ");
+    bytes.chunks(32).map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The blocks of the document by the name behind the fence.
+fn documented() -> Blocks {
+    let blocks = DOCUMENT.split("```hex ").skip(1).map(|rest| {
+        let (name, rest) = rest.split_once('\n').expect("a line behind the fence");
+        let (text, _) = rest.split_once("```").expect("a closing fence");
+        (name.to_owned(), hex(text))
+    });
+    blocks.collect()
+}
+
+/// What an independent implementation of the same text has produced.
+fn vectors() -> Blocks {
+    let text = include_str!("vectors/handshake.json");
+    let json: serde_json::Value = serde_json::from_str(text).expect("the vectors are JSON");
+    let outputs = json.as_object().expect("an object").iter();
+    outputs.filter_map(|(name, value)| Some((name.clone(), hex(value.as_str()?)))).collect()
+}
+
+fn written(body: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+    let mut out = [0; 1_170];
+    let mut writer = Writer::new(&mut out);
+    body(&mut writer);
+    let length = writer.finish().expect("the examples are small");
+    out[..length].to_vec()
+}
+
+fn sealed(key: &[u8], channel: Channel, sequence: u64, ack: bool, plaintext: &[u8]) -> Vec<u8> {
+    let flags = if ack { Flags::SEALED.with(Flags::ACKNOWLEDGMENT) } else { Flags::SEALED };
+    let header = Header { connection: CONNECTION, channel, flags, sequence };
+    let mut packet = written(|writer| {
+        header.put(writer);
+        writer.slice(plaintext);
+        writer.zeros(16);
+    });
+    PacketKey::new(key.try_into().expect("a key has 32 bytes")).seal(&mut packet);
+    packet
+}
+
+fn acked(largest: u64, bitmap: u64, delay: u16, body: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+    written(|writer| {
+        AckBlock { largest, bitmap, delay }.write(writer);
+        body(writer);
+    })
+}
+
+fn token(server_public: &[u8]) -> Vec<u8> {
+    written(|writer| {
+        writer.u64(42);
+        writer.u64(1_893_455_960_000);
+        writer.array(TEST);
+        writer.slice(&(0x61..=0x80).collect::<Vec<u8>>());
+        writer.u32(1);
+        writer.zeros(4 + 16);
+        writer.slice(server_public);
+        writer.zeros(8 + 4 + 124);
+    })
+}
+
+fn inputs(writer: &mut Writer<'_>) {
+    let still = InputFrame::default();
+    let east = InputFrame { move_x: 127, ..still };
+    let sprint = InputFrame { yaw: 0x4000, buttons: buttons::SPRINT, ..east };
+    put_input_frames(writer, 3, &[sprint, east, still]);
+}
+
+fn snapshot(writer: &mut Writer<'_>) {
+    let moving = flags::IS_ALIVE | flags::IS_MOVING;
+    let own = OwnState {
+        id: EntityId(0x0010_0005),
+        position: [409_600.0, 204_800.0, 0.0],
+        velocity: [900.0, 0.0, 0.0],
+        yaw: 0x4000,
+        animation: 0,
+        flags: moving,
+        health: 255,
+        mana: 255,
+        effects: 0,
+    };
+    let head = SnapshotHead {
+        tick: 7_800,
+        last_processed_input: 3,
+        base_age: 2,
+        removals: 1,
+        entries: 3,
+        own: Some(own),
+    };
+    let base = QuantizedState { x: 1_000, y: 1_000, yaw: 9, ..QuantizedState::DEFAULT };
+    let monster = QuantizedState {
+        x: 262_144,
+        y: 131_000,
+        velocity: [-100, 0, 0],
+        flags: moving,
+        ..QuantizedState::DEFAULT
+    };
+    let moved = QuantizedState { x: 1_006, y: 998, yaw: 8, ..base };
+    let hurt = QuantizedState { health: 200, mana: 100, ..base };
+    let differs = "the states differ";
+    let entries = [
+        (3, 0, EntryBody::full(EntityId(0x0020_0006), Kind::Monster, &monster)),
+        (4, 2, EntryBody::delta(&moved, &base).expect(differs)),
+        (5, 7, EntryBody::delta(&hurt, &base).expect(differs)),
+    ];
+    put_message(writer, to_client::DELTA_SYNC, |writer| {
+        let mut out = [0; 64];
+        let length = head.write(&mut out);
+        writer.slice(&out[..length]);
+        writer.u8(9);
+        for (slot, age, body) in entries {
+            let length = write_entry_head(slot, age, head.base_age, &mut out);
+            writer.slice(&out[..length]);
+            writer.slice(body.as_slice());
+        }
+    });
+}
+
+fn expected() -> Blocks {
+    let mut blocks = vectors();
+    let (to_server, to_client) = (blocks["c2s_key0"].clone(), blocks["s2c_key0"].clone());
+    let mut connect = blocks["connect_first_460_with_cookie"].clone();
+    connect.resize(1_200, 0);
+    let prologue = Connect::read(&connect).expect("the vector is a Connect").prologue().to_vec();
+    let answer = Accepted {
+        tick: 7_777,
+        server_time_us: 1_893_455_961_000_000,
+        ..Accepted::new(Status::Ok, CONNECTION, 42, 60)
+    };
+    let untold = AckBlock::DELAY_UNKNOWN;
+    let test = written(|writer| ControlMessage::CryptoTest(TEST).write(writer));
+    let reply = acked(1, 0, 31, |writer| ControlMessage::CryptoTestAck(TEST).write(writer));
+    let enter = acked(1, 0, untold, put_enter_to_world);
+    let input = acked(3, 3, untold, inputs);
+    let shown = acked(5, 0x0f, 10, snapshot);
+    let packets = [
+        ("crypto_test", sealed(&to_server, Channel::Control, 1, false, &test), test),
+        ("crypto_test_ack", sealed(&to_client, Channel::Control, 1, true, &reply), reply),
+        ("enter", sealed(&to_server, Channel::Unreliable, 2, true, &enter), enter),
+        ("input", sealed(&to_server, Channel::Unreliable, 5, true, &input), input),
+        ("snapshot", sealed(&to_client, Channel::Unreliable, 4, true, &shown), shown),
+    ];
+    for (name, packet, plaintext) in packets {
+        let vector = blocks.insert(format!("{name}_packet"), packet.clone());
+        assert!(vector.is_none_or(|vector| vector == packet), "{name} is not the vector");
+        blocks.insert(format!("{name}_plaintext"), plaintext);
+    }
+    let offer = ClientOffer { build: 1_001, features: 0, max_datagram: 1_200 };
+    blocks.insert("token".into(), token(&blocks["server_static_pub"]));
+    blocks.insert("prologue".into(), prologue);
+    blocks.insert("offer".into(), offer.write().to_vec());
+    blocks.insert("answer".into(), answer.write().to_vec());
+    // What is reserved, and a key that the example does not need.
+    let left_out = ["resume_psk", "exporter", "root1", "c2s_key1", "s2c_key1"];
+    for name in left_out.into_iter().chain(["ping_epoch1_packet", "server_eph_pub"]) {
+        blocks.remove(name).expect("a name of the vectors");
+    }
+    blocks
+}
+
+#[test]
+fn the_worked_example_is_what_the_code_produces() {
+    let (documented, expected) = (documented(), expected());
+    let wrong: Vec<_> = expected
+        .iter()
+        .filter(|(name, bytes)| documented.get(*name) != Some(bytes))
+        .map(|(name, bytes)| format!("```hex {name}\n{}\n```\n", shown(bytes)))
+        .collect();
+    assert!(wrong.is_empty(), "blocks that are missing or wrong:\n{}", wrong.join("\n"));
+    let unknown: Vec<_> = documented.keys().filter(|name| !expected.contains_key(*name)).collect();
+    assert!(unknown.is_empty(), "blocks that nothing computes: {unknown:?}");
+}
