@@ -159,19 +159,29 @@ impl History {
     /// received and is still held. Returns how many states of the slot are newer than it.
     #[inline]
     pub(super) fn baseline(&self, slot: u8, tick: Tick, out: &mut QuantizedState) -> Option<u8> {
-        let ring = self.rings.get(usize::from(slot))?;
-        for newer in 0..ring.live {
-            let record = self.record(ring, usize::from(newer));
+        let ring = self.rings.get(usize::from(slot)).filter(|ring| ring.live > 0)?;
+        let newest = self.record(ring, 0).tick();
+        // Ticks only go up, so the state of `tick` is at most as many places back as it is ticks old.
+        // Without losses it is exactly there; a client that lags behind must not pay for its age.
+        let (mut near, mut far) = (0, newest.checked_sub(tick)?.min(u32::from(ring.live) - 1));
+        let mut newer = far;
+        loop {
+            let record = self.record(ring, newer as usize);
             if record.tick() == tick {
                 // As a whole, tail included: taking it apart costs more than it is worth.
                 *out = record.0;
-                return Some(newer);
+                return Some(newer as u8);
             }
-            if record.tick() < tick {
-                break;
+            if record.tick() > tick {
+                near = newer + 1;
+            } else {
+                far = newer.checked_sub(1)?;
             }
+            if near > far {
+                return None;
+            }
+            newer = near.midpoint(far);
         }
-        None
     }
 
     /// Empties `slot`; an empty one stays as it is.
