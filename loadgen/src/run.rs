@@ -106,9 +106,9 @@ pub(crate) fn run(arguments: &RunArgs) -> Result<ExitCode, String> {
     let cores = arguments.cores.clone().unwrap_or_default();
     let mut ask = |request| admin.as_deref().and_then(|path| admin::ask(path, request).ok());
     let conducted = swarm::conduct(&config, &cores, plan, &mut ask, &stop, &mut |progress| {
-        println!("{}", swarm::live_line(progress));
+        tidelock::cli::say(swarm::live_line(progress));
     })?;
-    print!("{}", swarm::table(&conducted));
+    tidelock::cli::say(swarm::table(&conducted).trim_end());
     if let Some(path) = &arguments.json {
         write_json(path, &conducted)?;
     }
@@ -139,10 +139,10 @@ fn write_json(path: &Path, conducted: &Conducted) -> Result<(), String> {
 fn verdict(conducted: &Conducted) -> ExitCode {
     let faults = conducted.faults();
     for fault in &faults {
-        println!("NOT CLEAN: {fault}");
+        tidelock::cli::say(format_args!("NOT CLEAN: {fault}"));
     }
     if faults.is_empty() {
-        println!("clean");
+        tidelock::cli::say("clean");
         return ExitCode::SUCCESS;
     }
     ExitCode::FAILURE

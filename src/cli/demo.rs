@@ -69,11 +69,11 @@ pub(super) fn run(arguments: &DemoArgs) -> Result<ExitCode, String> {
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signal(Arc::clone(&stop)).map_err(|error| error.to_string())?;
     let server = ChildServer::spawn(server_command(arguments, server_cores[0])?)?;
-    println!(
+    super::say(format_args!(
         "{} players at {} Hz for {} s; server on core {}, players on {bot_cores:?}; \
          Ctrl-C ends it\n",
         arguments.players, arguments.tick_rate, arguments.seconds, server_cores[0]
-    );
+    ));
     let run_dir = RunDir::locate(None);
     let port = server.address.port();
     let keys = BackendKeys::load(&run_dir.dev_keys(port))?;
@@ -87,11 +87,11 @@ pub(super) fn run(arguments: &DemoArgs) -> Result<ExitCode, String> {
         Plan { warm_up: Duration::from_secs(2), measure: Duration::from_secs(arguments.seconds) };
     let admin_socket = run_dir.admin_socket(port);
     let mut ask = |request| admin::ask(&admin_socket, request).ok();
-    let mut show = |progress: &_| println!("{}", live_line(progress));
+    let mut show = |progress: &_| super::say(live_line(progress));
     let outcome = conduct(&config, &bot_cores, plan, &mut ask, &stop, &mut show);
     let ended = server.stop();
     let run = outcome?;
-    println!("\n{}", table(&run));
+    super::say(format_args!("\n{}", table(&run)));
     if let Some(path) = &arguments.json {
         fs::write(path, run.report.to_json())
             .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
@@ -104,11 +104,11 @@ pub(super) fn run(arguments: &DemoArgs) -> Result<ExitCode, String> {
 fn verdict(run: &Conducted) -> ExitCode {
     let faults = run.faults();
     if faults.is_empty() {
-        println!("clean: nothing lost, no errors, every promise kept");
+        super::say("clean: nothing lost, no errors, every promise kept");
         return ExitCode::SUCCESS;
     }
-    println!("not clean:");
-    faults.iter().for_each(|fault| println!("  - {fault}"));
+    super::say("not clean:");
+    faults.iter().for_each(|fault| super::say(format_args!("  - {fault}")));
     ExitCode::FAILURE
 }
 

@@ -36,8 +36,11 @@ pub(super) fn keygen(arguments: &KeygenArgs) -> Result<ExitCode, String> {
     let keys = ServerKeys::generate(&mut OsEntropy);
     keys.save(&server, false)?;
     keys.backend.save(&backend, false)?;
-    println!("{}   for `tidelock serve --keys`; keep it on the server", server.display());
-    println!("{}  for `tidelock token --keys` and your backend", backend.display());
+    super::say(format_args!(
+        "{}   for `tidelock serve --keys`; keep it on the server",
+        server.display()
+    ));
+    super::say(format_args!("{}  for `tidelock token --keys` and your backend", backend.display()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -73,7 +76,7 @@ pub(super) fn token(arguments: &TokenArgs) -> Result<ExitCode, String> {
         TicketRequest { player: arguments.player, spawn: arguments.spawn, ttl_s: arguments.ttl };
     let mut ticket = keys.mint(&request, clock::unix_ms(), &mut OsEntropy);
     ticket.servers.push(arguments.server.clone());
-    println!("{}", ticket.to_json());
+    super::say(ticket.to_json());
     Ok(ExitCode::SUCCESS)
 }
 

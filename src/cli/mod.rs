@@ -6,6 +6,8 @@ mod keys;
 mod serve;
 
 use clap::{Parser, Subcommand};
+use std::fmt;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// An authoritative game server for very many players in one world.
@@ -51,6 +53,12 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints what was asked for, on standard output. If nobody reads it any more (`| head`), that is no
+/// error of ours.
+pub fn say(text: impl fmt::Display) {
+    let _ = writeln!(io::stdout(), "{text}");
 }
 
 /// Prints an error for a person: one message, cause and fix.

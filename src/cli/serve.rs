@@ -115,17 +115,27 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<ExitCode, String> {
         stop_on_signal(server.stop_flag()).map_err(|error| error.to_string())?;
     }
     let port = server.address.port();
-    println!("tidelock {}{LISTENS_ON}{}", env!("CARGO_PKG_VERSION"), server.address);
-    println!("  io       {}", server.backend.name());
-    println!("  threads  {}", server.plan);
-    println!("  memory   {} MiB held by the shards for good", server.memory_bytes >> 20);
-    println!("  admin    {}", server.run_dir.admin_socket(port).display());
+    super::say(format_args!(
+        "tidelock {}{LISTENS_ON}{}",
+        env!("CARGO_PKG_VERSION"),
+        server.address
+    ));
+    super::say(format_args!("  io       {}", server.backend.name()));
+    super::say(format_args!("  threads  {}", server.plan));
+    super::say(format_args!(
+        "  memory   {} MiB held by the shards for good",
+        server.memory_bytes >> 20
+    ));
+    super::say(format_args!("  admin    {}", server.run_dir.admin_socket(port).display()));
     if arguments.dev && arguments.overrides.keys.is_none() {
-        println!("  keys     {} (development)", server.run_dir.dev_keys(port).display());
+        super::say(format_args!(
+            "  keys     {} (development)",
+            server.run_dir.dev_keys(port).display()
+        ));
     }
-    println!("{READY}; Ctrl-C ends it");
+    super::say(format_args!("{READY}; Ctrl-C ends it"));
     server.join().map_err(|error| error.to_string())?;
-    println!("stopped");
+    super::say("stopped");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -156,7 +166,7 @@ pub(super) fn check_config(arguments: &CheckConfigArgs) -> Result<ExitCode, Stri
         }
         None => Config::default(),
     };
-    print!("{}", config.to_toml());
+    super::say(config.to_toml().trim_end());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -180,6 +190,6 @@ pub(super) struct StatsArgs {
 pub(super) fn stats(arguments: &StatsArgs) -> Result<ExitCode, String> {
     let path = RunDir::locate(arguments.run_dir.as_deref()).admin_socket(arguments.port);
     let request = if arguments.mark { Request::Mark } else { Request::Stats };
-    println!("{}", admin::ask(&path, request)?.to_json());
+    super::say(admin::ask(&path, request)?.to_json());
     Ok(ExitCode::SUCCESS)
 }

@@ -87,7 +87,7 @@ pub(crate) fn run(arguments: &BenchArgs) -> Result<ExitCode, String> {
     let mut outcome = Outcome::new(&arguments.floor);
     for number in 1..=arguments.rounds {
         let conducted = server_round(arguments, places, &stop)?;
-        println!("round {number}: {}", outcome::server_line(&conducted));
+        tidelock::cli::say(format_args!("round {number}: {}", outcome::server_line(&conducted)));
         let sizes = Sizes::of(&conducted);
         outcome.server.push(conducted);
         for &backend in &arguments.floor {
@@ -95,11 +95,14 @@ pub(crate) fn run(arguments: &BenchArgs) -> Result<ExitCode, String> {
                 return Err("stopped before the rounds were complete".to_owned());
             }
             let round = floor_round(arguments, backend, places, sizes)?;
-            println!("round {number}: {}", outcome::floor_line(backend, &round));
+            tidelock::cli::say(format_args!(
+                "round {number}: {}",
+                outcome::floor_line(backend, &round)
+            ));
             outcome.add_floor(backend, round);
         }
     }
-    print!("{}", outcome.table());
+    tidelock::cli::say(outcome.table().trim_end());
     if let Some(path) = &arguments.json {
         let report = outcome.report().to_json() + "\n";
         std::fs::write(path, report)
@@ -107,7 +110,7 @@ pub(crate) fn run(arguments: &BenchArgs) -> Result<ExitCode, String> {
     }
     let faults = outcome.faults();
     for fault in &faults {
-        println!("NOT CLEAN: {fault}");
+        tidelock::cli::say(format_args!("NOT CLEAN: {fault}"));
     }
     Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -47,7 +47,7 @@ pub(crate) fn serve(arguments: &ServerArgs) -> Result<(), String> {
     for warning in &server.warnings {
         tidelock::cli::warn(warning);
     }
-    println!("ready {}", server.address);
+    tidelock::cli::say(format_args!("ready {}", server.address));
     // What comes does not matter, only its end.
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
     server.stop();
