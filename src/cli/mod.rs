@@ -55,8 +55,8 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Prints what was asked for, on standard output. If nobody reads it any more (`| head`), that is no
-/// error of ours.
+/// Prints what was asked for, on standard output. If nobody reads it any more (`| head`), that is
+/// no error of ours.
 pub fn say(text: impl fmt::Display) {
     let _ = writeln!(io::stdout(), "{text}");
 }
