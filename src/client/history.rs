@@ -161,8 +161,9 @@ impl History {
     pub(super) fn baseline(&self, slot: u8, tick: Tick, out: &mut QuantizedState) -> Option<u8> {
         let ring = self.rings.get(usize::from(slot)).filter(|ring| ring.live > 0)?;
         let newest = self.record(ring, 0).tick();
-        // Ticks only go up, so the state of `tick` is at most as many places back as it is ticks old.
-        // Without losses it is exactly there; a client that lags behind must not pay for its age.
+        // Ticks only go up, so the state of `tick` is at most as many places back as it is ticks
+        // old. Without losses it is exactly there; a client that lags behind must not pay for its
+        // age.
         let (mut near, mut far) = (0, newest.checked_sub(tick)?.min(u32::from(ring.live) - 1));
         let mut newer = far;
         loop {

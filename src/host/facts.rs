@@ -11,7 +11,7 @@ pub const COMMIT: &str = env!("TIDELOCK_COMMIT");
 pub struct HostFacts {
     /// CPU model.
     pub cpu: String,
-    /// Cores this process may use.
+    /// Cores of the machine, whatever this process is pinned to.
     pub cores: usize,
     /// Memory in MiB.
     pub memory_mib: u64,
@@ -29,7 +29,7 @@ impl HostFacts {
         let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
         Self {
             cpu: field("/proc/cpuinfo", "model name").unwrap_or_else(unknown),
-            cores: super::cores::allowed().len(),
+            cores: cores_of_the_machine(),
             memory_mib: kib("/proc/meminfo", "MemTotal") / 1024,
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease")
                 .map_or_else(|_| unknown(), |release| release.trim().to_owned()),
@@ -41,6 +41,11 @@ impl HostFacts {
 /// Resident memory of this process, bytes.
 pub fn rss_bytes() -> u64 {
     kib("/proc/self/status", "VmRSS") * 1024
+}
+
+fn cores_of_the_machine() -> usize {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    text.lines().filter(|line| line.starts_with("processor")).count()
 }
 
 fn field(path: &str, key: &str) -> Option<String> {
