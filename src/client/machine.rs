@@ -7,6 +7,7 @@
 //!      any of them ──Disconnect, refusal, 15 s of silence, leave()──▶ Closed
 //! ```
 
+use super::Hint;
 use super::attempt::{Answer, Attempt, Ticket};
 use super::error::ClientError;
 use super::session::{ControlOutcome, Opened, Session};
@@ -221,6 +222,21 @@ impl Client {
             self.statistics.count_error(reason);
         }
         result
+    }
+
+    /// Asks for what `handle_datagram` touches first. Worth calling a few datagrams ahead.
+    #[inline]
+    pub fn anticipate(&self, hint: &impl Hint) {
+        if let Link::Open(session) = &self.link {
+            session.anticipate(hint);
+        }
+        self.world.history().anticipate(hint);
+    }
+
+    /// Asks for the states that a snapshot will need; `anticipate` should have been called before.
+    #[inline]
+    pub fn anticipate_states(&self, hint: &impl Hint) {
+        self.world.history().anticipate_states(hint);
     }
 
     fn dispatch(

@@ -27,3 +27,10 @@ pub use machine::{Client, CloseReason, Event, State};
 pub use snapshot::{Applied, Breach, Scratch};
 pub use statistics::Statistics;
 pub use world::{Seen, WorldView};
+
+/// Whoever can ask the processor for memory that will be needed soon. A load generator knows which
+/// of its thousands of clients come next; what they hold does not fit any cache.
+pub trait Hint {
+    /// Asks for the cache lines of `values`.
+    fn soon<T>(&self, values: &[T]);
+}

@@ -1,6 +1,7 @@
 //! The sealed half of a client: keys, sequences, replay window, acknowledgments, and what serves
 //! the connection itself. Knows nothing of the world; called by `machine`.
 
+use super::Hint;
 use super::acks::{Processed, Rtt, Sent};
 use super::error::ClientError;
 use crate::crypto::aead::PacketKey;
@@ -15,6 +16,7 @@ use crate::wire::{
     AckBlock, Channel, ConnectionId, ControlMessage, DisconnectReason, Flags, Header, Reader,
     Stage, Writer,
 };
+use std::slice::from_ref;
 
 const CRYPTO_TEST_RESEND: Nanos = Nanos::from_ms(250);
 const ACK_DELAY: Nanos = Nanos::from_ms(25);
@@ -89,6 +91,14 @@ impl Session {
             seal_key: PacketKey::new(&root.client_to_server(0)),
             open_key: PacketKey::new(&root.server_to_client(0)),
         }
+    }
+
+    /// Asks for what an arriving packet touches.
+    pub(super) fn anticipate(&self, hint: &impl Hint) {
+        hint.soon(from_ref(&self.open_key));
+        hint.soon(from_ref(&self.window));
+        hint.soon(from_ref(&self.processed));
+        hint.soon(from_ref(&self.heard_at));
     }
 
     pub(super) fn connection(&self) -> ConnectionId {

@@ -148,7 +148,7 @@ pub(super) fn apply(
     let removed = reader.removed();
     let mut removed_bits = SlotBits::default();
     removed.iter().for_each(|&slot| removed_bits.set(slot));
-    let (staged, told) = stage(history, &mut reader, removed_bits, scratch)?;
+    let (staged, told) = stage(history, newest, &mut reader, removed_bits, scratch)?;
     for &slot in removed {
         history.remove(slot);
     }
@@ -173,14 +173,12 @@ pub(super) fn apply(
 /// Decodes all entries without changing anything.
 fn stage<'a>(
     history: &History,
+    newest: Tick,
     reader: &mut SnapshotReader<'_>,
     removed: SlotBits,
     scratch: &'a mut Scratch,
 ) -> Result<(&'a [Staged], Told), ClientError> {
     let head = *reader.head();
-    if head.entries > 8 {
-        std::hint::black_box(history.warm());
-    }
     let (mut named, mut count, mut full_entries, mut age_sum) = (SlotBits::default(), 0, 0, 0);
     while let Some(entry) = reader.next_entry()? {
         if named.has(entry.slot) {
@@ -205,7 +203,7 @@ fn stage<'a>(
         // The state is built where it is staged: returning it by value through three calls costs
         // more than decoding it, as the copies wait for the stores of single fields before them.
         let base = head.tick.wrapping_sub(u32::from(entry.age));
-        match history.baseline(entry.slot, base, &mut place.state) {
+        match history.baseline(entry.slot, base, newest, &mut place.state) {
             Some(newer) if !removed.has(entry.slot) => place.newer = newer,
             Some(_) => return Err(ClientError::EmptySlot),
             None if !history.is_occupied(entry.slot) => return Err(ClientError::EmptySlot),

@@ -65,6 +65,10 @@ impl WorldView {
         (0..128).filter_map(|slot| self.seen(slot))
     }
 
+    pub(super) fn history(&self) -> &History {
+        &self.history
+    }
+
     pub(super) fn heap_bytes(&self) -> usize {
         self.history.heap_bytes()
     }

@@ -18,6 +18,8 @@ use std::time::Duration;
 const LOOK: Duration = Duration::from_millis(50);
 /// Time beyond the ramp itself after which bots that have not joined are given up.
 const JOIN_PATIENCE_S: f64 = 20.0;
+/// A server that has answered nobody by then will not.
+const SILENCE: Nanos = Nanos::from_ms(5_000);
 /// Latency that the product promises for 99 of 100 inputs, milliseconds.
 const LATENCY_LIMIT_MS: f64 = 50.0;
 
@@ -100,8 +102,11 @@ pub fn conduct(
     let mut watch = Watch::new(&crew, config.players, stop, before.clone());
     let ramp_s = f64::from(config.players) / f64::from(config.connects_per_s.max(1));
     let patience = Duration::from_secs_f64(ramp_s + JOIN_PATIENCE_S);
-    let everybody = config.players;
-    watch.look_on(Moment::Joining, patience, ask, on_progress, &|live| live.settled() >= everybody);
+    let (everybody, clock) = (config.players, Clock::start());
+    watch.look_on(Moment::Joining, patience, ask, on_progress, &|live| {
+        let deaf = live.totals.datagrams_in == 0 && clock.now() > SILENCE;
+        deaf || live.settled() >= everybody
+    });
     let joined = crew.live();
     if joined.in_world == 0 {
         let stopped = watch.is_stopped();

@@ -14,7 +14,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tidelock::host::cores;
+use tidelock::host::{cores, facts::HostFacts};
+use tidelock::report::RunReport;
 use tidelock::server::stop_on_signal;
 use tidelock::swarm::{self, Conducted, Plan, Profile, SwarmConfig};
 use tidelock::{admin, limits};
@@ -104,7 +105,9 @@ pub(crate) fn run(arguments: &BenchArgs) -> Result<ExitCode, String> {
     }
     tidelock::cli::say(outcome.table().trim_end());
     if let Some(path) = &arguments.json {
-        let report = outcome.report().to_json() + "\n";
+        // The rounds ran on one core each; the facts of the machine are this thread's to collect.
+        let report = RunReport { host: HostFacts::collect(), ..outcome.report() };
+        let report = report.to_json() + "\n";
         std::fs::write(path, report)
             .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }

@@ -13,7 +13,7 @@ use super::board::{Board, Live, Stage};
 use super::profile::Walk;
 use super::schedule::Schedule;
 use super::totals::Totals;
-use crate::client::{Client, CloseReason, Scratch};
+use crate::client::{Client, CloseReason, Scratch, State};
 use crate::host::clock::{self, Clock};
 use crate::metrics::Latency;
 use crate::net::{SourcedConfig, SourcedPort};
@@ -24,8 +24,8 @@ use std::time::Duration;
 
 /// Time between two turns of the loop while there is nothing to catch up with.
 const TURN: Nanos = Nanos::from_us(500);
-/// Time between two looks at the bots that are joining or leaving.
-const JOINING_TURN: Nanos = Nanos::from_ms(1);
+/// Time between two looks at the timers of the bots that are joining.
+const JOINING_TURN: Nanos = Nanos::from_ms(5);
 /// Time between two posts of figures.
 const POST_EVERY: Nanos = Nanos::from_ms(250);
 /// Longest time for saying goodbye.
@@ -38,7 +38,50 @@ struct Player {
     walk: Walk,
     /// Round of the schedule in which input 1 was due.
     first_round: u32,
-    in_world: bool,
+    place: Place,
+}
+
+/// Where a bot is, as far as this thread has taken notice.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    OnTheWay,
+    InWorld,
+    Gone,
+}
+
+/// How many bots are where.
+#[derive(Clone, Copy, Default)]
+struct Standing {
+    in_world: u32,
+    closed: u32,
+    first_close: Option<CloseReason>,
+}
+
+impl Standing {
+    /// Takes notice of what has become of `player`.
+    fn settle(&mut self, player: &mut Player) {
+        match (player.client.state(), player.place) {
+            (State::InWorld, Place::OnTheWay) => {
+                player.place = Place::InWorld;
+                self.in_world += 1;
+            }
+            (State::Closed(reason), Place::OnTheWay | Place::InWorld) => {
+                self.in_world -= u32::from(player.place == Place::InWorld);
+                self.closed += 1;
+                self.first_close.get_or_insert(reason);
+                player.place = Place::Gone;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A bot on its way into the world. Kept apart from `Player`: a look at each of thousands would
+/// otherwise cost as many cache misses.
+struct Joining {
+    index: u32,
+    /// When it has something to do even if nothing arrives.
+    next: Nanos,
 }
 
 /// What one thread has to tell in the end.
@@ -77,15 +120,16 @@ pub(super) struct Engine {
     schedule: Schedule,
     players: Vec<Player>,
     /// Bots that are on their way into the world.
-    joining: Vec<u32>,
+    joining: Vec<Joining>,
+    /// Bots among them that have just been sent something.
+    nudged: Vec<u32>,
     scratch: Scratch,
     totals: Totals,
     /// Latencies since the last post, then of the window.
     recent: Latency,
     latency: Latency,
     window: Option<Window>,
-    closed: u32,
-    first_close: Option<CloseReason>,
+    standing: Standing,
     connects_per_s: f64,
     used_slots: usize,
 }
@@ -116,6 +160,7 @@ impl Engine {
             schedule: Schedule::new(clock.now(), count, config.rate),
             players: Vec::with_capacity(count as usize),
             joining: Vec::with_capacity(count as usize),
+            nudged: Vec::with_capacity(count as usize),
             thread,
             first: bots.start,
             count,
@@ -128,8 +173,7 @@ impl Engine {
             recent: Latency::default(),
             latency: Latency::default(),
             window: None,
-            closed: 0,
-            first_close: None,
+            standing: Standing::default(),
             connects_per_s,
             used_slots: 0,
             config,
@@ -162,6 +206,7 @@ impl Engine {
                 self.start_bots(now)?;
                 self.tend_joining(now)?;
             }
+            self.answer_nudged(now)?;
             let behind = self.send_due(now)?;
             let more = self.receive()?;
             if now >= next_post {
@@ -215,9 +260,9 @@ impl Engine {
     fn post(&mut self) {
         let live = Live {
             started: self.players.len() as u32,
-            in_world: self.players.iter().filter(|player| player.in_world).count() as u32,
-            closed: self.closed,
-            first_close: self.first_close,
+            in_world: self.standing.in_world,
+            closed: self.standing.closed,
+            first_close: self.standing.first_close,
             totals: self.totals.clone(),
             latency_ms: self.recent.quantiles_ms(),
             cpu_ns: clock::thread_cpu_ns(),

@@ -1,26 +1,38 @@
 //! What the bots of one thread receive: checked, counted, and turned into latencies.
 
-use super::Engine;
-use crate::client::{Event, State};
+use super::{Engine, Place, Player};
+use crate::client::{Event, Hint};
+use crate::kernel::prefetch::prefetch;
 use crate::limits::{DATAGRAM_MIN, TIMEOUT_MS};
+use crate::net::BATCH;
 use std::time::Duration;
 
 /// Inputs that one snapshot may acknowledge at a time, as far as their latency is recorded: what
 /// became due within a timeout, at 120 a second.
 const MAX_CATCH_UP: usize = (TIMEOUT_MS / 1000 * 120) as usize;
 
+/// Datagrams ahead of the current one whose clients' tables, and whose clients' states, are
+/// fetched.
+const FAR: usize = 4;
+const NEAR: usize = 2;
+
 impl Engine {
     /// Takes in what has arrived; true if there is more.
     pub(super) fn receive(&mut self) -> Result<bool, String> {
         let Self { port, players, addressing, schedule, scratch, totals, recent, .. } = self;
         let (clock, config) = (self.clock, &self.config);
-        let (closed, first_close) = (&mut self.closed, &mut self.first_close);
+        let (standing, nudged) = (&mut self.standing, &mut self.nudged);
         let report = port.receive(Duration::ZERO, &mut |batch| {
             let now = clock.now();
-            for datagram in batch {
+            let mut indices = [None; BATCH];
+            for (index, datagram) in indices.iter_mut().zip(&*batch) {
+                *index = addressing.index(datagram.local, datagram.payload);
+            }
+            for (at, datagram) in batch.iter_mut().enumerate() {
+                anticipate(players, &indices, at);
                 totals.datagrams_in += 1;
                 totals.bytes_in += datagram.payload.len() as u64;
-                let index = addressing.index(datagram.local, datagram.payload);
+                let index = indices[at];
                 let found = index.and_then(|index| players.get_mut(index as usize));
                 let (Some(index), Some(player)) = (index, found) else {
                     totals.strays += 1;
@@ -43,21 +55,43 @@ impl Engine {
                         }
                     }
                     Ok(Event::Stale) => totals.stale_snapshots += 1,
-                    Ok(Event::Closed) if player.in_world => {
-                        player.in_world = false;
-                        *closed += 1;
-                        if let State::Closed(reason) = player.client.state() {
-                            first_close.get_or_insert(reason);
-                        }
-                    }
-                    Ok(Event::Closed | Event::Nothing | Event::Advice { .. })
-                    | Ok(Event::Confirmed) => {}
+                    Ok(Event::Closed) => standing.settle(player),
+                    Ok(Event::Confirmed | Event::Nothing | Event::Advice { .. }) => {}
                     Err(reason) => totals.errors[reason as usize] += 1,
+                }
+                if player.place == Place::OnTheWay {
+                    standing.settle(player);
+                    nudged.push(index);
                 }
             }
         });
         let report = report.map_err(|error| format!("cannot receive: {error}"))?;
         self.totals.kernel_drops += report.kernel_drops;
         Ok(report.more)
+    }
+}
+
+/// The processor's prefetch.
+struct Prefetch;
+
+impl Hint for Prefetch {
+    #[inline]
+    fn soon<T>(&self, values: &[T]) {
+        prefetch(values);
+    }
+}
+
+/// Asks for the memory of the clients that come after the one at `at`.
+#[inline]
+fn anticipate(players: &[Player], indices: &[Option<u32>; BATCH], at: usize) {
+    let ahead = |distance: usize| {
+        let index = indices.get(at + distance).copied().flatten();
+        index.and_then(|index| players.get(index as usize))
+    };
+    if let Some(player) = ahead(FAR) {
+        player.client.anticipate(&Prefetch);
+    }
+    if let Some(player) = ahead(NEAR) {
+        player.client.anticipate_states(&Prefetch);
     }
 }

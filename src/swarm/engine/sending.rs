@@ -1,12 +1,14 @@
 //! What the bots of one thread send: their way into the world, then an input each period.
 
-use super::{Engine, Player};
-use crate::client::{Client, State};
+use super::{Engine, Joining, Place, Player};
+use crate::client::Client;
 use crate::host::clock;
 use crate::host::entropy::OsEntropy;
 use crate::keys::TicketRequest;
+use crate::net::SourcedPort;
 use crate::swarm::addressing::Addressing;
 use crate::swarm::profile::Walk;
+use crate::swarm::totals::Totals;
 use crate::time::{Entropy, Nanos};
 
 /// A send is late if it happens this much after its time.
@@ -34,34 +36,41 @@ impl Engine {
             let client = Client::new(&ticket.for_client(), nonce, now, &mut entropy)
                 .map_err(|_| "the server's public key in the key file is no key".to_owned())?;
             let walk = Walk::new(self.config.seed, number);
-            self.players.push(Player { client, walk, first_round: 0, in_world: false });
-            self.joining.push(index);
+            self.players.push(Player { client, walk, first_round: 0, place: Place::OnTheWay });
+            self.joining.push(Joining { index, next: now });
         }
         Ok(())
     }
 
-    /// Lets the bots that are not in the world yet send what they have to send.
+    /// Lets the bots whose time has come on their way into the world send what they have to send,
+    /// and strikes off those that have arrived or given up.
     pub(super) fn tend_joining(&mut self, now: Nanos) -> Result<(), String> {
         let mut at = 0;
-        while let Some(&index) = self.joining.get(at) {
-            let player = &mut self.players[index as usize];
-            match player.client.state() {
-                State::InWorld => {
-                    player.in_world = true;
-                    self.joining.swap_remove(at);
-                    continue;
-                }
-                State::Closed(reason) => {
-                    self.closed += 1;
-                    self.first_close.get_or_insert(reason);
-                    self.joining.swap_remove(at);
-                    continue;
-                }
-                State::Connecting | State::Confirming | State::Entering => {}
+        while let Some(&Joining { index, next }) = self.joining.get(at) {
+            if next > now {
+                at += 1;
+                continue;
             }
             self.transmit(index, now)?;
-            at += 1;
+            let player = &mut self.players[index as usize];
+            self.standing.settle(player);
+            if player.place == Place::OnTheWay {
+                self.joining[at].next = player.client.next_timeout().unwrap_or(now);
+                at += 1;
+            } else {
+                self.joining.swap_remove(at);
+            }
         }
+        self.flush()
+    }
+
+    /// Lets the bots that have just been sent something on their way into the world go on.
+    pub(super) fn answer_nudged(&mut self, now: Nanos) -> Result<(), String> {
+        let mut nudged = std::mem::take(&mut self.nudged);
+        for index in nudged.drain(..) {
+            self.transmit(index, now)?;
+        }
+        self.nudged = nudged;
         self.flush()
     }
 
@@ -74,7 +83,7 @@ impl Engine {
             };
             let profile = self.config.profile;
             let Some(player) = self.players.get_mut(due.client as usize) else { continue };
-            if !player.in_world {
+            if player.place != Place::InWorld {
                 continue;
             }
             let Player { client, walk, .. } = player;
@@ -84,38 +93,47 @@ impl Engine {
             }
             self.totals.inputs += 1;
             self.totals.late_sends += u64::from(now.since(due.at) > LATE);
-            self.transmit(due.client, now)?;
+            if self.transmit(due.client, now)? == 0 {
+                // An input that is not sent: the client has noticed that it is alone.
+                self.standing.settle(&mut self.players[due.client as usize]);
+            }
         }
         self.flush()?;
         Ok(true)
     }
 
-    /// Queues everything bot `index` has to send.
-    pub(super) fn transmit(&mut self, index: u32, now: Nanos) -> Result<(), String> {
+    /// Queues everything bot `index` has to send; returns how many datagrams that was.
+    pub(super) fn transmit(&mut self, index: u32, now: Nanos) -> Result<u32, String> {
         let source = self.addressing.source(index);
-        loop {
-            let slot = self.used_slots;
-            let Some(player) = self.players.get_mut(index as usize) else { return Ok(()) };
-            let Some(len) = player.client.poll_transmit(now, self.port.send_buffer(slot)) else {
-                return Ok(());
-            };
-            self.port.send_push(slot, len, source, self.config.server);
+        let Some(player) = self.players.get_mut(index as usize) else { return Ok(0) };
+        let mut count = 0;
+        while let Some(len) =
+            player.client.poll_transmit(now, self.port.send_buffer(self.used_slots))
+        {
+            self.port.send_push(self.used_slots, len, source, self.config.server);
             self.used_slots += 1;
+            count += 1;
             if self.used_slots == SEND_BATCH {
-                self.flush()?;
+                flush(&mut self.port, &mut self.used_slots, &mut self.totals)?;
             }
         }
+        Ok(count)
     }
 
     pub(super) fn flush(&mut self) -> Result<(), String> {
-        if self.used_slots == 0 {
-            return Ok(());
-        }
-        self.used_slots = 0;
-        let report = self.port.flush().map_err(|error| format!("cannot send: {error}"))?;
-        self.totals.datagrams_out += report.sent;
-        self.totals.bytes_out += report.bytes;
-        self.totals.refused += report.refused;
-        Ok(())
+        flush(&mut self.port, &mut self.used_slots, &mut self.totals)
     }
+}
+
+/// Hands over what is queued.
+fn flush(port: &mut SourcedPort, used: &mut usize, totals: &mut Totals) -> Result<(), String> {
+    if *used == 0 {
+        return Ok(());
+    }
+    *used = 0;
+    let report = port.flush().map_err(|error| format!("cannot send: {error}"))?;
+    totals.datagrams_out += report.sent;
+    totals.bytes_out += report.bytes;
+    totals.refused += report.refused;
+    Ok(())
 }
