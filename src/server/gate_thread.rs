@@ -3,7 +3,7 @@
 //! It runs at low priority on the housekeeping core: a flood of handshakes costs newcomers, never
 //! players.
 
-use super::{StartError, port_failed};
+use super::{StartError, StopOnEnd, port_failed};
 use crate::admin::AdminListener;
 use crate::gate::{Gate, GateAction, GateConfig, Moment};
 use crate::host::clock::{self, Clock};
@@ -27,6 +27,8 @@ use std::time::Duration;
 const NAP: Duration = Duration::from_millis(5);
 /// How long an answer waits for a shard's histograms before it goes without them.
 const WINDOW_PATIENCE: Nanos = Nanos::from_ms(1_000);
+/// Replies to the datagrams of one receive.
+const REPLIES_MAX: usize = 512;
 /// How long the gate waits for shards to say goodbye.
 const STOP_PATIENCE: Nanos = Nanos::from_ms(2_000);
 
@@ -71,6 +73,7 @@ impl GateThread {
     }
 
     fn run(self, mut admin: AdminListener) -> Result<(), StartError> {
+        let _stop = StopOnEnd(Arc::clone(&self.stop));
         cores::pin_current_thread(self.core)?;
         cores::yield_to_others();
         let mut port = open_port(self.socket, Backend::Mmsg, &PortConfig::default())
@@ -85,7 +88,7 @@ impl GateThread {
             backend: self.backend,
             window: Histograms::default(),
             asked_at: None,
-            replies: Vec::with_capacity(crate::net::BATCH),
+            replies: Vec::with_capacity(REPLIES_MAX),
         };
         while !self.stop.load(Ordering::Relaxed) {
             state.receive(&mut *port).map_err(|error| port_failed(&error))?;
@@ -145,10 +148,11 @@ impl State {
                     reply_len
                 }
             };
-            // Several batches may come in one receive; what does not fit is a lost datagram like
-            // any other.
-            if self.replies.len() < self.replies.capacity() {
+            if self.replies.len() < REPLIES_MAX {
                 self.replies.push((out, len, datagram.from));
+            } else {
+                // The client sends again.
+                self.counters.drop(DropReason::QueueFull);
             }
         }
     }

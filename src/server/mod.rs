@@ -195,6 +195,16 @@ impl Server {
     }
 }
 
+/// Stops the whole server when a thread ends, however it ends: one that panicked must not leave the
+/// others waiting for it.
+struct StopOnEnd(Arc<AtomicBool>);
+
+impl Drop for StopOnEnd {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Sets the flag on Ctrl-C and SIGTERM.
 pub fn stop_on_signal(stop: Arc<AtomicBool>) -> Result<(), StartError> {
     ctrlc::set_handler(move || stop.store(true, Ordering::Relaxed))

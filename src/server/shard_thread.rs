@@ -1,13 +1,13 @@
 //! The thread of one shard: pinned, with a port that was opened on it.
 
-use super::{StartError, port_failed};
+use super::{StartError, StopOnEnd, port_failed};
 use crate::host::clock::Clock;
 use crate::host::cores;
 use crate::metrics::Counters;
 use crate::net::{Backend, BoundSocket, Port, PortConfig, open_port};
 use crate::shard::{self, Pace, Shard, ShardConfig, ShardEnd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
@@ -44,19 +44,15 @@ impl ShardThread {
     }
 
     fn run(self, ready: &mpsc::SyncSender<usize>) -> Result<(), StartError> {
+        let _stop = StopOnEnd(self.stop);
         cores::pin_current_thread(self.core)?;
-        let stop = Arc::clone(&self.stop);
         let mut port = open_port(self.socket, self.backend, &self.port)
             .map_err(|error| StartError(format!("cannot open the network port: {error}")))?;
         let mut shard = Shard::new(self.shard, self.mail, self.counters);
         // Nobody is there to hear it only if the server gave up meanwhile.
         let _ = ready.send(shard.memory_bytes());
         let port: &mut dyn Port = &mut *port;
-        // The gate forwards the wish to stop, so that players are told; its own flag is the last
-        // resort.
-        let abandoned = AtomicBool::new(false);
-        let result = shard::run(&mut shard, port, self.pace, &self.clock, &abandoned);
-        stop.store(true, Ordering::Relaxed);
-        result.map_err(|error| port_failed(&error))
+        // It is the gate that ends a shard, so that players are told.
+        shard::run(&mut shard, port, self.pace, &self.clock).map_err(|error| port_failed(&error))
     }
 }

@@ -72,6 +72,10 @@ impl Shard {
 
     /// Reads what the gate sent.
     pub fn read_mail(&mut self, timer: &impl Timer) {
+        if self.gate.to_gate.is_abandoned() && !self.stopping {
+            // Without a gate nobody can join, leave a slot free or ask how we are.
+            self.stop();
+        }
         let reserved = (self.sessions.len() + 1) * MESSAGES_PER_SESSION + 1;
         while self.gate.to_gate.room() >= reserved {
             let Some(mail) = self.gate.from_gate.receive() else { return };
@@ -87,14 +91,17 @@ impl Shard {
                     self.counters.set(Counter::CpuNs, timer.cpu_ns());
                     self.tell_gate(ToGate::Window(full));
                 }
-                ToShard::Stop => {
-                    self.stopping = true;
-                    for slot in 0..self.sessions.capacity() as Slot {
-                        if self.sessions.id(slot).is_some() {
-                            self.end(slot, DisconnectReason::Maintenance);
-                        }
-                    }
-                }
+                ToShard::Stop => self.stop(),
+            }
+        }
+    }
+
+    /// Ends all sessions; the next ticks say goodbye to their players.
+    fn stop(&mut self) {
+        self.stopping = true;
+        for slot in 0..self.sessions.capacity() as Slot {
+            if self.sessions.id(slot).is_some() {
+                self.end(slot, DisconnectReason::Maintenance);
             }
         }
     }

@@ -142,3 +142,32 @@ impl Shard {
 }
 
 const _: () = assert!(limits::SNAPSHOT_BUDGET + limits::HEADER_LEN < limits::DATAGRAM_MAX);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SpawnRule;
+    use crate::host::clock::Clock;
+
+    #[test]
+    fn a_shard_whose_gate_is_gone_ends() {
+        let config = ShardConfig {
+            socket_index: 1,
+            players: 8,
+            entities: 8,
+            rate: TickRate::DEFAULT,
+            radius: crate::state::Kind::ALL.map(crate::state::Kind::radius),
+            leave_factor: 1.1,
+            budget: limits::SNAPSHOT_BUDGET,
+            entry: EntryRules { seed: 1, spawn: SpawnRule::Uniform },
+            canary_seed: 1,
+        };
+        let (gate, end) = pair();
+        let mut shard = Shard::new(config, end, Arc::new(Counters::default()));
+        shard.read_mail(&Clock::start());
+        assert!(!shard.is_done());
+        drop(gate);
+        shard.read_mail(&Clock::start());
+        assert!(shard.is_done());
+    }
+}

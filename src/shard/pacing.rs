@@ -12,7 +12,6 @@ use crate::net::Port;
 use crate::time::Nanos;
 use crate::units::TickRate;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Datagrams for which a sleeping shard is woken before its time is up.
@@ -33,7 +32,7 @@ pub struct Pace {
     pub spin: Nanos,
 }
 
-/// Runs `shard` on `port` until `stop` is set or the gate ends it.
+/// Runs `shard` on `port` until the gate ends it, or is gone.
 ///
 /// # Errors
 /// If the port is of no use any more.
@@ -42,11 +41,10 @@ pub fn run(
     port: &mut dyn Port,
     pace: Pace,
     timer: &impl Timer,
-    stop: &AtomicBool,
 ) -> io::Result<()> {
     let mut origin = timer.now();
     let mut index = 0;
-    while !stop.load(Ordering::Relaxed) && !shard.is_done() {
+    while !shard.is_done() {
         index += 1;
         let planned = origin.plus(Nanos(pace.rate.start_ns(index)));
         receive_until(shard, port, planned, pace.spin, timer)?;
