@@ -37,7 +37,7 @@ impl Caps {
     /// Whether a packet of `length` bytes, at most 1,200, is allowed at `now`.
     #[inline]
     pub(super) fn peek(&self, length: usize, now: Nanos) -> Result<(), DropReason> {
-        let (packets, bytes, _) = self.refilled(now);
+        let (packets, bytes) = self.refilled(now);
         if packets < PACKET {
             return Err(DropReason::PacketRate);
         }
@@ -48,29 +48,24 @@ impl Caps {
     #[inline]
     pub(super) fn take(&mut self, length: usize, now: Nanos) -> Result<(), DropReason> {
         self.peek(length, now)?;
-        let (packets, bytes, updated) = self.refilled(now);
+        let (packets, bytes) = self.refilled(now);
         // Both fit: they are below the full levels, which the assertion above bounds.
         self.packets = (packets - PACKET) as u32;
         self.bytes = (bytes - length as u64 * BYTE) as u32;
-        self.updated = updated;
+        // Less than a microsecond is lost per packet taken, and few are: 120 a second.
+        self.updated = self.updated.max(now);
         Ok(())
     }
 
-    /// Levels at `now`, and up to when time has been turned into allowance: whole microseconds, so
-    /// that what a short step leaves over is not lost.
+    /// Levels at `now`.
     #[inline]
-    fn refilled(&self, now: Nanos) -> (u64, u64, Nanos) {
+    fn refilled(&self, now: Nanos) -> (u64, u64) {
         // 2^32 µs, more than an hour, fill both levels from nothing.
-        let elapsed = now.since(self.updated);
-        let us = elapsed.as_us().min(1 << 32);
+        let us = now.since(self.updated).as_us().min(1 << 32);
         let packets = us * (u64::from(CLIENT_PACKETS_PER_S) * PACKET) / 1_000_000;
         let bytes = us * (u64::from(CLIENT_BYTES_PER_S) * BYTE) / 1_000_000;
-        let updated = if us == 0 { self.updated } else { Nanos(now.0 - elapsed.0 % 1_000) };
-        (
-            (u64::from(self.packets) + packets).min(PACKETS_FULL),
-            (u64::from(self.bytes) + bytes).min(BYTES_FULL),
-            updated,
-        )
+        let packets = (u64::from(self.packets) + packets).min(PACKETS_FULL);
+        (packets, (u64::from(self.bytes) + bytes).min(BYTES_FULL))
     }
 }
 

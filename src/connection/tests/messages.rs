@@ -285,6 +285,10 @@ fn a_flood_is_cut_off_before_it_is_opened() {
     let opened = bench.read(Counter::PacketsOpened) - before;
     assert_eq!(opened, u64::from(CLIENT_PACKETS_BURST) - 1, "one went into the confirmation");
     assert_eq!(bench.dropped(DropReason::PacketRate), 1_000 - opened);
+    let mut forged = peer.packet(Channel::Unreliable, &[]);
+    forged[14] ^= 1;
+    bench.deliver(&peer, &forged);
+    assert_eq!(bench.dropped(DropReason::Open), 0, "nobody pays for opening what is too much");
     bench.advance_ms(1_000);
     for _ in 0..100 {
         let packet = peer.packet(Channel::Control, &[1, 0, 7].repeat(380));
