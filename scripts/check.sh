@@ -56,7 +56,7 @@ step rustdoc env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-
 if [ "$only" = all ]; then
   step tests cargo test --workspace
   # Apart from the run, so that building does not count against its time limit.
-  step release cargo build --locked --release --workspace
+  step release cargo build --locked --release
   step smoke smoke
 fi
 # Licences, doubled versions and sources, where the tool is installed. Advisories need a download:
