@@ -4,6 +4,9 @@
 //! and copied to everybody who needs them. The cache has one 64-byte line per row: three entries of
 //! up to 16 bytes. Longer entries (newcomers, many fields at once) are rare and are encoded each
 //! time.
+//!
+//! N.B. Prefetching the lines of a block's rows while diff knows them did not pay: per viewer with
+//! 50 entities encode won 20 ns of 680, and diff lost 165 ns.
 
 use super::diff::ChangedSlots;
 use super::published::{Published, baseline_age};
