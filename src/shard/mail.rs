@@ -13,7 +13,7 @@ use crate::wire::{ConnectionId, DisconnectReason};
 pub enum ToShard {
     /// A handshake succeeded.
     Admit(Admission),
-    /// A newer login of the same player, or the operator, ends this session.
+    /// A newer login of the same player, or the operator, ends the named session.
     Disconnect(ConnectionId, DisconnectReason),
     /// An empty set of histograms to record into from now on; the full one comes back.
     Window(Box<Histograms>),
