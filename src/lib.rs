@@ -15,6 +15,7 @@ pub mod config;
 pub mod connection;
 pub mod crypto;
 pub mod demo;
+pub mod exchange;
 pub mod gate;
 pub mod host;
 pub mod kernel;

@@ -7,7 +7,7 @@ use super::tree::{self, Source};
 /// The modules of each layer, lowest first. A module names modules of lower layers.
 const LAYERS: [&[&str]; 6] = [
     &["limits", "units", "state", "time", "metrics"],
-    &["wire", "crypto", "kernel"],
+    &["wire", "crypto", "kernel", "exchange"],
     &["connection", "world"],
     &["replicate", "client"],
     &["net", "persist", "gate", "host"],
@@ -39,6 +39,7 @@ const SANS_IO: &[&str] = &[
     "wire",
     "crypto",
     "kernel",
+    "exchange",
     "connection",
     "world",
     "replicate",

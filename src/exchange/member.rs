@@ -1,0 +1,168 @@
+//! One shard's hands on the exchange: writing the next tick, arriving, reading what was met at.
+//!
+//! Keeps the law of `columns`: the borrow checker ends every reading before `arrive`, the turn
+//! forbids both reading and writing until the meeting took place, and the table of owners keeps the
+//! hands off other members' rows.
+#![allow(unsafe_code, reason = "the only caller of the columns; each block names the rule")]
+
+use super::{Meeting, Published, PublishedRow, Shared};
+use crate::units::Tick;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Where a member is in its tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// It may read the last tick and write the next.
+    Open,
+    /// It has arrived at the meeting of the next tick, and must not read or write.
+    Arrived,
+}
+
+/// One shard's part of the exchange. There is one per member and no way to copy it.
+#[derive(Debug)]
+pub struct Member<P> {
+    shared: Arc<Shared<P>>,
+    place: usize,
+    /// Last tick whose meeting took place.
+    tick: Tick,
+    turn: Turn,
+    /// Rows that were given up in this tick and in the one before: they are published as empty in
+    /// both pages, then nobody owns them.
+    vacated: [Vec<u32>; 2],
+}
+
+impl<P> Member<P> {
+    pub(super) fn new(shared: Arc<Shared<P>>, place: usize) -> Self {
+        let rows = shared.columns.rows();
+        let tick = shared.base;
+        let vacated = [Vec::with_capacity(rows), Vec::with_capacity(rows)];
+        Self { shared, place, tick, turn: Turn::Open, vacated }
+    }
+
+    /// Index among the members.
+    pub fn place(&self) -> usize {
+        self.place
+    }
+
+    /// Members in all.
+    pub fn members(&self) -> usize {
+        self.shared.arrived.len()
+    }
+
+    /// Rows in all.
+    pub fn rows(&self) -> usize {
+        self.shared.columns.rows()
+    }
+
+    /// Bytes that the shared columns hold for good, without what `P` points to.
+    pub fn memory_bytes(&self) -> usize {
+        self.shared.columns.memory_bytes()
+    }
+
+    /// The last tick all members have met at.
+    pub fn tick(&self) -> Tick {
+        self.tick
+    }
+
+    /// Whether the row is this member's to write.
+    pub fn owns(&self, row: u32) -> bool {
+        self.shared.columns.owner(row) == Some(self.place)
+    }
+
+    /// What all members published of [`Self::tick`].
+    ///
+    /// # Panics
+    /// Between [`Self::arrive`] and the meeting: others may be past it already.
+    #[inline]
+    pub fn published(&self) -> Published<'_> {
+        assert_eq!(self.turn, Turn::Open, "reading ends with the arrival");
+        // SAFETY: rule 2 of the law. The meeting of `tick` has taken place, since `poll` sets
+        // `tick` only then (before the first one nobody has written), and we have not arrived at
+        // the next: `arrive` takes `&mut self`, so what is borrowed here is gone by then.
+        unsafe { self.shared.columns.published(self.tick) }
+    }
+
+    /// What `member` published of [`Self::tick`].
+    ///
+    /// # Panics
+    /// Between [`Self::arrive`] and the meeting.
+    #[inline]
+    pub fn page_of(&self, member: usize) -> &P {
+        assert_eq!(self.turn, Turn::Open, "reading ends with the arrival");
+        // SAFETY: rule 2 of the law, as in `published`.
+        unsafe { self.shared.pages.get(member, self.tick) }
+    }
+
+    /// Publishes a row of the next tick; nothing happens to a row that is not this member's.
+    /// Everything a member owns is to be published in every tick.
+    #[inline]
+    pub fn publish(&mut self, row: u32, value: &PublishedRow) {
+        assert_eq!(self.turn, Turn::Open, "writing ends with the arrival");
+        if self.owns(row) {
+            // SAFETY: rule 1 of the law: the row is ours, and the next tick is the one we are in,
+            // as its meeting cannot have taken place without us.
+            unsafe {
+                self.shared.columns.write(self.tick + 1, row, value);
+            }
+        }
+    }
+
+    /// What this member publishes of the next tick besides its rows, to be overwritten: it holds
+    /// what was published two ticks before.
+    pub fn page_mut(&mut self) -> &mut P {
+        assert_eq!(self.turn, Turn::Open, "writing ends with the arrival");
+        // SAFETY: rule 1 of the law: the page of the next tick is ours alone until we arrive, and
+        // `&mut self` makes this the only reference.
+        unsafe { self.shared.pages.get_mut(self.place, self.tick + 1) }
+    }
+
+    /// Gives up a row: it is published as empty in this tick and the next, then the gate may grant
+    /// it again.
+    pub fn vacate(&mut self, row: u32) {
+        if self.owns(row) {
+            self.vacated[0].push(row);
+        }
+    }
+
+    /// Gives a row to another member, from its next tick on. This member has published it for the
+    /// tick under way and does not write it again.
+    pub fn hand_over(&mut self, row: u32, to: usize) {
+        debug_assert!(to < self.members(), "a member");
+        let given = self.shared.columns.give(row, Some(self.place), Some(to));
+        debug_assert!(given, "only the owner hands a row over");
+    }
+
+    /// Arrives at the meeting of the next tick, with everything published. Returns whether this
+    /// member was the last.
+    pub fn arrive(&mut self) -> bool {
+        for age in [0, 1] {
+            for place in 0..self.vacated[age].len() {
+                self.publish(self.vacated[age][place], &PublishedRow::EMPTY);
+            }
+        }
+        for row in self.vacated[1].drain(..) {
+            let free = self.shared.columns.give(row, Some(self.place), None);
+            debug_assert!(free, "only the owner gives a row up");
+        }
+        self.vacated.swap(0, 1);
+        assert_eq!(self.turn, Turn::Open, "one arrival per tick");
+        self.turn = Turn::Arrived;
+        let next = self.tick + 1;
+        self.shared.arrived[self.place].store(next, Ordering::Release);
+        self.shared.barrier.arrive(u64::from(next - self.shared.base))
+    }
+
+    /// Whether all have arrived. Once they have, the tick is theirs and can be read.
+    pub fn poll(&mut self) -> Meeting {
+        if self.turn == Turn::Open {
+            return Meeting::Met;
+        }
+        let meeting = self.shared.barrier.poll(u64::from(self.tick + 1 - self.shared.base));
+        if meeting == Meeting::Met {
+            self.tick += 1;
+            self.turn = Turn::Open;
+        }
+        meeting
+    }
+}

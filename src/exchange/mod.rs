@@ -1,0 +1,111 @@
+//! What the shards of one world show each other: columns of all entities, one meeting per tick.
+//!
+//! Lockstep: in tick k each shard writes what it publishes of tick k, arrives at the meeting of k,
+//! and once all have arrived reads what everybody published, until it arrives at the meeting of
+//! k + 1. There is no lock and nothing is allocated; two pages per column (and a ring of 64 for the
+//! states) keep writers of the next tick and readers of this one apart.
+//!
+//! An entity keeps its published row for life, whichever shard owns it: what viewers remember of it
+//! and its history stay where they are when it is handed over. The gate grants rows through
+//! [`Keeper`]; the owner alone writes them.
+//!
+//! Reads no clock and waits for nobody: [`Member::poll`] tells whether all have arrived, and
+//! `shard` decides how to wait. The unsafe part and its argument are in `columns`, the protocol of
+//! the meeting in `barrier`.
+
+mod barrier;
+mod columns;
+mod member;
+
+/// The atomics of the barrier: a model checker has its own.
+mod sync {
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
+}
+
+pub use barrier::{Barrier, Meeting};
+pub use columns::{HISTORY_REACH, Published, PublishedRow};
+pub use member::Member;
+
+use crate::units::Tick;
+use columns::{Columns, Pages};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// What all members share.
+#[derive(Debug)]
+struct Shared<P> {
+    columns: Columns,
+    pages: Pages<P>,
+    barrier: Barrier,
+    /// The tick before the first meeting.
+    base: Tick,
+    /// Last tick each member arrived at, for whoever watches over them.
+    arrived: Box<[AtomicU32]>,
+}
+
+/// The gate's part of the exchange: it grants rows, and it watches.
+#[derive(Debug)]
+pub struct Keeper<P>(Arc<Shared<P>>);
+
+impl<P> Clone for Keeper<P> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+/// An exchange of `members` members (1..=255) over `rows` rows, whose first meeting is that of tick
+/// `base + 1`. Each member publishes a value of type `P` per tick, `own` until then.
+pub fn exchange<P: Clone>(
+    members: usize,
+    rows: usize,
+    base: Tick,
+    own: &P,
+) -> (Keeper<P>, Vec<Member<P>>) {
+    assert!((1..=255).contains(&members), "a member is named by one byte");
+    let shared = Arc::new(Shared {
+        columns: Columns::new(rows),
+        pages: Pages::new(members, own),
+        barrier: Barrier::new(members),
+        base,
+        arrived: (0..members).map(|_| AtomicU32::new(base)).collect(),
+    });
+    let member = |place| Member::new(Arc::clone(&shared), place);
+    (Keeper(Arc::clone(&shared)), (0..members).map(member).collect())
+}
+
+impl<P> Keeper<P> {
+    /// Rows in all.
+    pub fn rows(&self) -> usize {
+        self.0.columns.rows()
+    }
+
+    /// Members in all.
+    pub fn members(&self) -> usize {
+        self.0.arrived.len()
+    }
+
+    /// Makes `member` the owner of `row`, if nobody owns it; tells whether that is so.
+    pub fn grant(&self, row: u32, member: usize) -> bool {
+        debug_assert!(member < self.members(), "a member");
+        self.0.columns.give(row, None, Some(member))
+    }
+
+    /// Whether nobody owns the row.
+    pub fn is_free(&self, row: u32) -> bool {
+        self.0.columns.owner(row).is_none()
+    }
+
+    /// The last tick that `member` arrived at.
+    pub fn arrived(&self, member: usize) -> Tick {
+        self.0.arrived[member].load(Ordering::Acquire)
+    }
+
+    /// Ends the exchange because a member was given up: whoever waits finds [`Meeting::Closed`].
+    /// Returns the last tick that all have met at.
+    pub fn close(&self) -> Tick {
+        self.0.base + self.0.barrier.close() as Tick
+    }
+}
+
+#[cfg(test)]
+mod tests;
