@@ -9,7 +9,7 @@ use tidelock::kernel::nearest::distance_squared;
 use tidelock::limits::VISIBLE_MAX;
 use tidelock::state::Kind;
 use tidelock::units::{EntityId, MAP_XY, TickRate};
-use tidelock::world::{HeldSet, Nearest, Spawn, World, WorldConfig};
+use tidelock::world::{HeldSet, Index, Nearest, Spawn, World, WorldConfig};
 
 /// Places of `count` entities; the name says how they crowd.
 type Shape = (&'static str, fn(&mut Seeded) -> [f32; 3]);
@@ -35,20 +35,20 @@ impl Seeded {
 }
 
 /// `count` players; the radius is such that a viewer among evenly spread players sees about 50.
-fn world(count: u32, place: fn(&mut Seeded) -> [f32; 3]) -> (World, f32) {
+fn world(count: u32, place: fn(&mut Seeded) -> [f32; 3]) -> (World, Index, f32) {
     let radius = (50.0 / count as f32 / std::f32::consts::PI).sqrt() * MAP_XY;
-    let mut config = WorldConfig::new(count as usize, TickRate::DEFAULT);
-    config.radius = [radius; Kind::COUNT];
-    let mut world = World::new(config);
+    let capacity = count as usize;
+    let mut world = World::new(WorldConfig { capacity, rate: TickRate::DEFAULT });
     let mut random = Seeded(1);
     for index in 0..count {
         let id = EntityId::from_parts(index, 1);
         let position = place(&mut random);
-        let spawn = Spawn { id, kind: Kind::Player, position, yaw: 0, faction: 0 };
+        let spawn = Spawn { id, kind: Kind::Player, position, yaw: 0, faction: 0, seat: index };
         world.spawn(spawn).expect("the world has room for all");
     }
-    world.index();
-    (world, radius)
+    let mut index = Index::new(capacity, [radius; Kind::COUNT], 1.1);
+    world.index(&mut index);
+    (world, index, radius)
 }
 
 fn index(c: &mut Criterion) {
@@ -56,8 +56,10 @@ fn index(c: &mut Criterion) {
     for count in [1_000, 10_000] {
         group.throughput(Throughput::Elements(u64::from(count)));
         for (name, place) in SHAPES {
-            let (mut world, _) = world(count, place);
-            group.bench_function(BenchmarkId::new(name, count), |b| b.iter(|| world.index()));
+            let (world, mut index, _) = world(count, place);
+            group.bench_function(BenchmarkId::new(name, count), |b| {
+                b.iter(|| world.index(&mut index));
+            });
         }
     }
     group.finish();
@@ -68,7 +70,7 @@ fn select(c: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     for count in [1_000, 10_000] {
         for (name, place) in SHAPES {
-            let (world, radius) = world(count, place);
+            let (world, index, radius) = world(count, place);
             let [x, y, z] = world.columns().position;
             let mut held = HeldSet::new(count as usize);
             (0..count).step_by(2).for_each(|row| held.hold(row));
@@ -76,13 +78,13 @@ fn select(c: &mut Criterion) {
             // Once with viewers far apart, so that no query warms the caches for the next, and once
             // in the order of their cells, so that each does.
             let scattered: Vec<u32> = (0..count).map(|i| i * 617 % count).collect();
-            let sorted = world.published_index().rows_by_place(Kind::Player).to_vec();
+            let sorted = index.rows_by_place(Kind::Player).to_vec();
             for (order, viewers) in [("grid", &scattered), ("grid_by_place", &sorted)] {
                 let mut viewers = viewers.iter().cycle();
                 let mut query = || {
                     let at = viewers.next().map_or(0, |row| *row as usize);
                     found.clear();
-                    world.published_index().visible([x[at], y[at], z[at]], 0, &held, &mut found);
+                    index.visible([x[at], y[at], z[at]], &held, &mut found);
                     found.rows().len()
                 };
                 group.bench_function(BenchmarkId::new(format!("{order}/{name}"), count), |b| {

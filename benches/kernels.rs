@@ -14,12 +14,14 @@ const ENTITIES: u32 = 10_000;
 
 /// Players all over the map, each walking its own way.
 fn world() -> World {
-    let mut world = World::new(WorldConfig::new(ENTITIES as usize, TickRate::DEFAULT));
+    let mut world =
+        World::new(WorldConfig { capacity: ENTITIES as usize, rate: TickRate::DEFAULT });
     for index in 0..ENTITIES {
         let place = |step: u32| (index.wrapping_mul(step) >> 12) as f32 / 1_048_576.0 * 819_000.0;
         let position = [place(2_654_435_769), place(1_779_033_703), 0.0];
         let id = EntityId::from_parts(index, 1);
-        let spawn = Spawn { id, kind: Kind::Player, position, yaw: index as u16, faction: 0 };
+        let spawn =
+            Spawn { id, kind: Kind::Player, position, yaw: index as u16, faction: 0, seat: 0 };
         let row = world.spawn(spawn).expect("the world has room for all");
         world.set_input(row, 1, input(index));
     }

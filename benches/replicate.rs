@@ -7,13 +7,14 @@ use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterio
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 use tidelock::config::InterestConfig;
+use tidelock::exchange::{Meeting, Member, exchange};
 use tidelock::limits::{DATAGRAM_MAX, SNAPSHOT_BUDGET};
 use tidelock::metrics::Phase;
 use tidelock::replicate::{BLOCK, Eye, Replicator, ViewerState, is_due};
 use tidelock::state::{Kind, QuantizedState};
 use tidelock::units::{EntityId, MAP_XY, Tick, TickRate};
 use tidelock::wire::snapshot::OwnState;
-use tidelock::world::{Input, Row, Spawn, World, WorldConfig};
+use tidelock::world::{Index, Input, Row, Spawn, World, WorldConfig};
 
 const PLAYERS: u16 = 4_000;
 const VISIBLE: u32 = 50;
@@ -22,6 +23,7 @@ const WARM_UP: u32 = 40;
 
 struct Scene {
     world: World,
+    member: Member<Index>,
     replicator: Replicator,
     rows: Vec<Row>,
     tick: Tick,
@@ -31,10 +33,14 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let mut config = WorldConfig::new(PLAYERS.into(), TickRate::DEFAULT);
-        config.radius = [InterestConfig::radius_for(VISIBLE, u32::from(PLAYERS)); Kind::ALL.len()];
+        let capacity = usize::from(PLAYERS);
+        let radius = InterestConfig::radius_for(VISIBLE, u32::from(PLAYERS));
+        let index = Index::new(capacity, [radius; Kind::ALL.len()], 1.1);
+        let (keeper, mut members) = exchange(1, capacity, 0, &index);
+        (0..u32::from(PLAYERS)).for_each(|row| assert!(keeper.grant(row, 0)));
         let mut scene = Self {
-            world: World::new(config),
+            world: World::new(WorldConfig { capacity, rate: TickRate::DEFAULT }),
+            member: members.remove(0),
             replicator: Replicator::new(PLAYERS.into(), PLAYERS.into()),
             rows: Vec::new(),
             tick: 0,
@@ -44,7 +50,7 @@ impl Scene {
         for index in 0..u32::from(PLAYERS) {
             let position = [scene.below(MAP_XY), scene.below(MAP_XY), 0.0];
             let id = EntityId::from_parts(index, 1);
-            let spawn = Spawn { id, kind: Kind::Player, position, yaw: 0, faction: 0 };
+            let spawn = Spawn { id, kind: Kind::Player, position, yaw: 0, faction: 0, seat: index };
             scene.rows.push(scene.world.spawn(spawn).expect("the world has room for all"));
         }
         for _ in 0..WARM_UP {
@@ -74,12 +80,17 @@ impl Scene {
         self.world.apply();
         self.world.advance();
         self.world.quantize(self.tick);
-        self.replicator.publish(self.tick, &self.world);
-        self.world.index();
+        self.world.publish(&mut self.member);
+        self.world.index(self.member.page_mut());
+        self.member.arrive();
+        assert_eq!(self.member.poll(), Meeting::Met);
         for viewer in (0..PLAYERS).filter(|&viewer| is_due(viewer, self.tick)) {
             let row = self.rows[usize::from(viewer)];
-            let position = self.world.columns().position.map(|axis| axis[row as usize]);
-            self.replicator.select(viewer, Eye { row, position }, &self.world, self.tick);
+            let columns = self.world.columns();
+            let position = columns.position.map(|axis| axis[row as usize]);
+            let eye = Eye { row: columns.seats[row as usize], position };
+            let indexes = std::iter::once(self.member.page_of(0));
+            self.replicator.select(viewer, eye, indexes, self.member.published());
         }
     }
 
@@ -91,13 +102,14 @@ impl Scene {
             let block = first..(first + BLOCK as u16).min(PLAYERS);
             let start = Instant::now();
             for (place, viewer) in block.clone().enumerate() {
-                self.replicator.diff(place, viewer);
+                self.replicator.diff(place, viewer, self.member.published());
             }
             let between = Instant::now();
             for (place, viewer) in block.clone().enumerate() {
                 let state = self.viewer_state(viewer);
                 let out = &mut self.out[..SNAPSHOT_BUDGET];
-                black_box(self.replicator.encode(place, viewer, self.tick, &state, out));
+                let published = self.member.published();
+                black_box(self.replicator.encode(place, viewer, published, &state, out));
             }
             total += match timed {
                 Some(Phase::Diff) => between - start,

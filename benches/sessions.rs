@@ -80,6 +80,8 @@ impl Players {
         };
         for slot in 0..SESSIONS {
             let admission = Admission {
+                entity: tidelock::units::EntityId::from_parts(1, 1),
+                seat: 0,
                 id: id(slot),
                 address: address(slot),
                 player: 1,

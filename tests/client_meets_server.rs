@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use tidelock::client::{Client, ClientError, CloseReason, Event, Scratch, State};
 use tidelock::connection::{self, Sessions, SessionsConfig, Sink, Slot};
+use tidelock::exchange::exchange;
 use tidelock::gate::{Gate, GateAction, GateConfig, Moment, TokenKey};
 use tidelock::host::entropy::SeededEntropy;
 use tidelock::keys::{ServerKeys, TicketRequest};
@@ -109,7 +110,8 @@ impl Simulation {
         let pair = keys.static_keys().unwrap();
         let config = GateConfig::new(backend.protocol_id, backend.realm, pair, vec![token_key]);
         let config = GateConfig { boot_unix_ms: BOOT_MS, ..config };
-        let gate = Gate::new(config, Nanos(0), &mut random);
+        let (keeper, _) = exchange(config.shards.into(), 64, 0, &());
+        let gate = Gate::new(config, keeper, Nanos(0), &mut random);
         let sessions =
             Sessions::new(SessionsConfig { socket_index: 1, capacity: 4096, tick_hz: 60, seed });
         let clients = (0..PLAYERS).map(|player| {

@@ -8,6 +8,7 @@ use tidelock::crypto::noise::{Initiator, StaticKeys};
 use tidelock::crypto::token::{
     Token, TokenAddress, TokenHead, TokenKind, USER_DATA_LEN, seal_token,
 };
+use tidelock::exchange::exchange;
 use tidelock::gate::{Gate, GateAction, GateConfig, HandshakeRates, Moment, TokenKey};
 use tidelock::metrics::{Counters, DropReason};
 use tidelock::time::{Entropy, Nanos};
@@ -83,7 +84,8 @@ fn no_datagram_makes_the_gate_allocate() {
         dh_per_s: 1_000_000,
         ..GateConfig::new(PROTOCOL_ID, 1, keys.clone(), token_keys)
     };
-    let mut gate = Gate::new(config, Nanos(0), &mut entropy);
+    let (keeper, _) = exchange(config.shards.into(), 10_000, 0, &());
+    let mut gate = Gate::new(config, keeper, Nanos(0), &mut entropy);
     let mut out = [0; 1200];
     let (mut sessions, mut denied) = (Vec::with_capacity(1000), 0);
     let mut allocated = 0;

@@ -9,6 +9,7 @@ use tidelock::crypto::noise::StaticKeys;
 use tidelock::crypto::token::{
     Token, TokenAddress, TokenHead, TokenKind, USER_DATA_LEN, seal_token,
 };
+use tidelock::exchange::exchange;
 use tidelock::gate::{Gate, GateAction, GateConfig, Moment, TokenKey};
 use tidelock::metrics::{Counter, Counters};
 use tidelock::time::{Entropy, Nanos};
@@ -104,7 +105,8 @@ fn run(seed: u64) -> usize {
     let keys = StaticKeys::from_secret(random.bytes());
     let token_keys = vec![TokenKey { id: 1, key: TOKEN_KEY }];
     let config = GateConfig::new(PROTOCOL_ID, 1, keys.clone(), token_keys);
-    let mut gate = Gate::new(config, Nanos(0), &mut random);
+    let (keeper, _) = exchange(config.shards.into(), 64, 0, &());
+    let mut gate = Gate::new(config, keeper, Nanos(0), &mut random);
     let (counters, mut scratch) = (Counters::default(), Scratch::default());
     let mut clients: Vec<Client> = (0..CLIENTS)
         .map(|number| {

@@ -10,7 +10,7 @@ use tidelock::kernel::{EDGE_XY, EDGE_Z};
 use tidelock::state::{Kind, QuantizedState, flags};
 use tidelock::units::{EntityId, GRAVITY, TickRate};
 use tidelock::world::{
-    Attributes, HeldSet, Input, Nearest, Row, Spawn, SpawnError, World, WorldConfig, buttons,
+    Attributes, HeldSet, Index, Input, Nearest, Row, Spawn, SpawnError, World, WorldConfig, buttons,
 };
 
 struct Seeded(u64);
@@ -53,7 +53,14 @@ impl Seeded {
         };
         let position = [axis(EDGE_XY), axis(EDGE_XY), axis(EDGE_Z)];
         let kind = Kind::ALL[self.below(10).min(7) as usize];
-        Spawn { id, kind, position, yaw: self.next() as u16, faction: self.next() as u8 }
+        Spawn {
+            id,
+            kind,
+            position,
+            yaw: self.next() as u16,
+            faction: self.next() as u8,
+            seat: id.index(),
+        }
     }
 }
 
@@ -142,14 +149,16 @@ struct Run {
     random: Seeded,
     rate: TickRate,
     world: World,
+    index: Index,
     model: BTreeMap<EntityId, Entity>,
 }
 
 impl Run {
     fn new(seed: u64) -> Self {
         let rate = TickRate::from_hz([30, 60, 120][seed as usize % 3]).expect("a documented rate");
-        let world = World::new(WorldConfig::new(CAPACITY, rate));
-        Self { seed, random: Seeded(seed), rate, world, model: BTreeMap::new() }
+        let world = World::new(WorldConfig { capacity: CAPACITY, rate });
+        let index = Index::new(CAPACITY, Kind::ALL.map(Kind::radius), 1.1);
+        Self { seed, random: Seeded(seed), rate, world, index, model: BTreeMap::new() }
     }
 
     fn any_row(&mut self) -> Row {
@@ -213,6 +222,14 @@ impl Run {
         }
     }
 
+    /// The seat of an entity is the index of its id here.
+    fn id_at(&self, seat: u32) -> EntityId {
+        let columns = self.world.columns();
+        let living = columns.ids.iter().zip(columns.seats);
+        let mut found = living.filter(|(id, s)| **id != EntityId::NONE && **s == seat);
+        *found.next().expect("the index shows who lives").0
+    }
+
     fn entity_in(&mut self, row: Row) -> Option<&mut Entity> {
         self.world.id_of(row).and_then(|id| self.model.get_mut(&id))
     }
@@ -222,7 +239,7 @@ impl Run {
         self.world.apply();
         self.world.advance();
         self.world.quantize(tick);
-        self.world.index();
+        self.world.index(&mut self.index);
         self.model.values_mut().for_each(|entity| entity.tick(tick, self.rate));
     }
 
@@ -255,12 +272,10 @@ impl Run {
     /// Fewer entities than a viewer can see, so the answer is simply everything within the radius.
     fn compare_visible(&mut self) {
         let mut found = Nearest::new();
-        let index = self.world.published_index();
         for viewer in self.model.values().map(|entity| entity.body.position) {
             found.clear();
-            index.visible(viewer, 0, &HeldSet::new(0), &mut found);
-            let mut ids: Vec<_> =
-                found.rows().iter().filter_map(|row| self.world.id_of(*row)).collect();
+            self.index.visible(viewer, &HeldSet::new(0), &mut found);
+            let mut ids: Vec<_> = found.rows().iter().map(|&seat| self.id_at(seat)).collect();
             ids.sort_unstable();
             let near = self.model.iter().filter(|(_, entity)| {
                 let squared =
@@ -295,7 +310,10 @@ fn the_hash_does_not_depend_on_the_layout_of_rows() {
         let mut hashes = Vec::new();
         for layout in 0..4_u32 {
             let mut random = Seeded(seed);
-            let config = WorldConfig::new([40, 47, 64, 300][layout as usize], TickRate::DEFAULT);
+            let config = WorldConfig {
+                capacity: [40, 47, 64, 300][layout as usize],
+                rate: TickRate::DEFAULT,
+            };
             let mut world = World::new(config);
             let mut spawns: Vec<_> =
                 (0..40).map(|index| random.spawn(EntityId::from_parts(index, 1))).collect();
@@ -352,9 +370,10 @@ fn the_hash_notices_every_part_of_the_state() {
         position: [1000.0, 2000.0, 0.0],
         yaw: 3,
         faction: 1,
+        seat: 0,
     };
     let hash = |spawn: Spawn, input: Option<Input>, effects: u32| {
-        let mut world = World::new(WorldConfig::new(8, TickRate::DEFAULT));
+        let mut world = World::new(WorldConfig { capacity: 8, rate: TickRate::DEFAULT });
         let row = world.spawn(spawn).expect("an empty world has room");
         if let Some(input) = input {
             world.set_input(row, 1, input);
@@ -392,10 +411,10 @@ fn the_hash_notices_every_part_of_the_state() {
 
 #[test]
 fn what_cannot_live_is_refused_and_changes_nothing() {
-    let mut world = World::new(WorldConfig::new(1, TickRate::DEFAULT));
+    let mut world = World::new(WorldConfig { capacity: 1, rate: TickRate::DEFAULT });
     let empty = world.hash();
     let id = EntityId::from_parts(1, 1);
-    let spawn = Spawn { id, kind: Kind::Player, position: [1.0; 3], yaw: 0, faction: 0 };
+    let spawn = Spawn { id, kind: Kind::Player, position: [1.0; 3], yaw: 0, faction: 0, seat: 0 };
     assert_eq!(world.spawn(Spawn { id: EntityId::NONE, ..spawn }), Err(SpawnError::NoId));
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         for axis in 0..3 {
@@ -415,22 +434,23 @@ fn what_cannot_live_is_refused_and_changes_nothing() {
 
 #[test]
 fn what_is_invisible_is_found_by_nobody() {
-    let mut world = World::new(WorldConfig::new(8, TickRate::DEFAULT));
+    let mut world = World::new(WorldConfig { capacity: 8, rate: TickRate::DEFAULT });
     let id = EntityId::from_parts(1, 1);
-    let spawn = Spawn { id, kind: Kind::Player, position: [1.0; 3], yaw: 0, faction: 0 };
+    let spawn = Spawn { id, kind: Kind::Player, position: [1.0; 3], yaw: 0, faction: 0, seat: 0 };
     let row = world.spawn(spawn).expect("an empty world has room");
     let mut found = Nearest::new();
+    let mut index = Index::new(8, Kind::ALL.map(Kind::radius), 1.1);
     let mut held = HeldSet::new(8);
     held.hold(row);
     for (flags, seen) in [(flags::IS_ALIVE, 1), (flags::IS_INVISIBLE, 0), (0, 1)] {
         world.set_attributes(row, Attributes { flags, ..Attributes::SPAWNED });
-        world.index();
+        world.index(&mut index);
         found.clear();
-        world.published_index().visible([1.0; 3], 0, &held, &mut found);
+        index.visible([1.0; 3], &held, &mut found);
         assert_eq!(found.len(), seen, "flags {flags:#x}");
     }
     found.clear();
-    world.published_index().visible([f32::NAN; 3], 0, &held, &mut found);
+    index.visible([f32::NAN; 3], &held, &mut found);
     assert!(found.is_empty(), "a viewer that is nowhere sees nothing");
 }
 
@@ -439,7 +459,7 @@ fn what_is_invisible_is_found_by_nobody() {
 #[test]
 fn a_known_run_has_the_known_hash_on_every_build() {
     let mut random = Seeded(0xC0FFEE);
-    let mut world = World::new(WorldConfig::new(100, TickRate::DEFAULT));
+    let mut world = World::new(WorldConfig { capacity: 100, rate: TickRate::DEFAULT });
     for index in 0..100 {
         let spawn = random.spawn(EntityId::from_parts(index, 1));
         world.spawn(spawn).expect("there is room");

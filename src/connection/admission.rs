@@ -4,6 +4,7 @@
 //! to pass on.
 
 use crate::time::Nanos;
+use crate::units::EntityId;
 use crate::wire::{ConnectionId, DisconnectReason};
 use std::net::SocketAddr;
 use zeroize::Zeroize;
@@ -23,6 +24,10 @@ pub struct Admission {
     pub server_to_client: [u8; 32],
     /// Where the backend wants the player to appear: x, y, z in centimetres.
     pub spawn: Option<[i32; 3]>,
+    /// The entity that the player will be.
+    pub entity: EntityId,
+    /// Its row in the published columns, which the shard owns from now on.
+    pub seat: u32,
     /// When the handshake was answered.
     pub accepted_at: Nanos,
 }

@@ -5,6 +5,7 @@
 //! hands off other members' rows.
 #![allow(unsafe_code, reason = "the only caller of the columns; each block names the rule")]
 
+use super::columns::Pages;
 use super::{Meeting, Published, PublishedRow, Shared};
 use crate::units::Tick;
 use std::sync::Arc;
@@ -22,7 +23,8 @@ enum Turn {
 /// One shard's part of the exchange. There is one per member and no way to copy it.
 #[derive(Debug)]
 pub struct Member<P> {
-    shared: Arc<Shared<P>>,
+    shared: Arc<Shared>,
+    pages: Arc<Pages<P>>,
     place: usize,
     /// Last tick whose meeting took place.
     tick: Tick,
@@ -33,11 +35,11 @@ pub struct Member<P> {
 }
 
 impl<P> Member<P> {
-    pub(super) fn new(shared: Arc<Shared<P>>, place: usize) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, pages: Arc<Pages<P>>, place: usize) -> Self {
         let rows = shared.columns.rows();
         let tick = shared.base;
         let vacated = [Vec::with_capacity(rows), Vec::with_capacity(rows)];
-        Self { shared, place, tick, turn: Turn::Open, vacated }
+        Self { shared, pages, place, tick, turn: Turn::Open, vacated }
     }
 
     /// Index among the members.
@@ -91,7 +93,7 @@ impl<P> Member<P> {
     pub fn page_of(&self, member: usize) -> &P {
         assert_eq!(self.turn, Turn::Open, "reading ends with the arrival");
         // SAFETY: rule 2 of the law, as in `published`.
-        unsafe { self.shared.pages.get(member, self.tick) }
+        unsafe { self.pages.get(member, self.tick) }
     }
 
     /// Publishes a row of the next tick; nothing happens to a row that is not this member's.
@@ -114,7 +116,7 @@ impl<P> Member<P> {
         assert_eq!(self.turn, Turn::Open, "writing ends with the arrival");
         // SAFETY: rule 1 of the law: the page of the next tick is ours alone until we arrive, and
         // `&mut self` makes this the only reference.
-        unsafe { self.shared.pages.get_mut(self.place, self.tick + 1) }
+        unsafe { self.pages.get_mut(self.place, self.tick + 1) }
     }
 
     /// Gives up a row: it is published as empty in this tick and the next, then the gate may grant

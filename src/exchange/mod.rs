@@ -31,11 +31,10 @@ use columns::{Columns, Pages};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// What all members share.
+/// What all members and the gate share.
 #[derive(Debug)]
-struct Shared<P> {
+struct Shared {
     columns: Columns,
-    pages: Pages<P>,
     barrier: Barrier,
     /// The tick before the first meeting.
     base: Tick,
@@ -44,14 +43,8 @@ struct Shared<P> {
 }
 
 /// The gate's part of the exchange: it grants rows, and it watches.
-#[derive(Debug)]
-pub struct Keeper<P>(Arc<Shared<P>>);
-
-impl<P> Clone for Keeper<P> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
+#[derive(Clone, Debug)]
+pub struct Keeper(Arc<Shared>);
 
 /// An exchange of `members` members (1..=255) over `rows` rows, whose first meeting is that of tick
 /// `base + 1`. Each member publishes a value of type `P` per tick, `own` until then.
@@ -60,20 +53,20 @@ pub fn exchange<P: Clone>(
     rows: usize,
     base: Tick,
     own: &P,
-) -> (Keeper<P>, Vec<Member<P>>) {
+) -> (Keeper, Vec<Member<P>>) {
     assert!((1..=255).contains(&members), "a member is named by one byte");
     let shared = Arc::new(Shared {
         columns: Columns::new(rows),
-        pages: Pages::new(members, own),
         barrier: Barrier::new(members),
         base,
         arrived: (0..members).map(|_| AtomicU32::new(base)).collect(),
     });
-    let member = |place| Member::new(Arc::clone(&shared), place);
+    let pages = Arc::new(Pages::new(members, own));
+    let member = |place| Member::new(Arc::clone(&shared), Arc::clone(&pages), place);
     (Keeper(Arc::clone(&shared)), (0..members).map(member).collect())
 }
 
-impl<P> Keeper<P> {
+impl Keeper {
     /// Rows in all.
     pub fn rows(&self) -> usize {
         self.0.columns.rows()
@@ -104,6 +97,12 @@ impl<P> Keeper<P> {
     /// Returns the last tick that all have met at.
     pub fn close(&self) -> Tick {
         self.0.base + self.0.barrier.close() as Tick
+    }
+}
+
+impl PartialEq for Keeper {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 

@@ -198,7 +198,11 @@ impl Gate {
             return Ok(GateAction::Reply(ACCEPTED_LEN));
         }
         counters.add(Counter::Accepted, 1);
-        let replaces = self.open_session(arrival, token, id, packet);
+        let shard = id.socket() - 1;
+        let (entity, seat) =
+            self.population.allocate(shard.into()).expect("step 12 found an entity");
+        let session = Session { player: token.player_id, entity, seat, answer: None };
+        let replaces = self.open_session(arrival, token, id, session, packet);
         let root = Root::from_handshake(&keys);
         let admission = Admission {
             id,
@@ -207,9 +211,10 @@ impl Gate {
             client_to_server: root.client_to_server(0),
             server_to_client: root.server_to_client(0),
             spawn: token.spawn_point(),
+            entity,
+            seat,
             accepted_at: at.now,
         };
-        let shard = id.socket() - 1;
         Ok(GateAction::Accept { reply_len: ACCEPTED_LEN, shard, admission, replaces })
     }
 
@@ -235,7 +240,11 @@ impl Gate {
         if self.answers.is_full() {
             return Err(full);
         }
-        self.sessions.candidate(random).ok_or(full)
+        let id = self.sessions.candidate(random).ok_or(full)?;
+        if !self.population.has_room(usize::from(id.socket()) - 1) {
+            return Err(full);
+        }
+        Ok(id)
     }
 
     /// Step 13: the entries of a session that step 12 found room for.
@@ -244,6 +253,7 @@ impl Gate {
         arrival: &Arrival<'_>,
         token: &Token,
         id: ConnectionId,
+        session: Session,
         packet: [u8; ACCEPTED_LEN],
     ) -> Option<ConnectionId> {
         let answer = self.answers.insert(Answer {
@@ -252,7 +262,7 @@ impl Gate {
             token_id: token.token_id,
             packet,
         });
-        let replaces = self.sessions.open(id, Session { player: token.player_id, answer });
+        let replaces = self.sessions.open(id, Session { answer, ..session });
         // The attempt that was given up keeps its slot until its shard closes it, not its answer.
         let given_up = replaces.and_then(|id| self.sessions.session_mut(id)?.answer.take());
         if let Some(place) = given_up {

@@ -10,6 +10,7 @@ mod config;
 mod handshake;
 mod limiter;
 mod map;
+mod population;
 mod sessions;
 mod source;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub use source::{Network, NetworkError};
 
 use crate::connection::Admission;
 use crate::crypto::cookie::CookieKeys;
+use crate::exchange::Keeper;
 use crate::limits::DATAGRAM_MAX;
 use crate::metrics::{Counters, DropReason};
 use crate::time::{Entropy, Nanos, TokenBucket};
@@ -29,7 +31,8 @@ use crate::units::Tick;
 use crate::wire::ConnectionId;
 use answers::Answers;
 use limiter::Limiter;
-use sessions::Sessions;
+use population::Population;
+use sessions::{Session, Sessions};
 use std::net::SocketAddr;
 use tokens::TokenTable;
 
@@ -54,7 +57,8 @@ pub enum GateAction {
     Drop(DropReason),
     /// Send this many bytes of the buffer back to the sender.
     Reply(usize),
-    /// Hand the admission to its shard, then send the reply.
+    /// Hand the admission to its shard, then send the reply; if the shard cannot take it, call
+    /// [`Gate::undelivered`] instead.
     Accept {
         /// Bytes of the buffer to send back.
         reply_len: usize,
@@ -77,6 +81,7 @@ pub struct Gate {
     tokens: TokenTable,
     answers: Answers,
     sessions: Sessions,
+    population: Population,
     seed: [u64; 2],
     maintenance: bool,
     /// Latest unix time seen: a clock that is set back does not revive forgotten tokens.
@@ -85,11 +90,16 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Takes all the memory the gate will ever use.
+    /// Takes all the memory the gate will ever use. Players become entities in the rows of `keeper`.
     ///
     /// # Panics
     /// If the configuration asks for no shard or for more than 4,096 slots in one.
-    pub fn new(mut config: GateConfig, now: Nanos, entropy: &mut dyn Entropy) -> Self {
+    pub fn new(
+        mut config: GateConfig,
+        keeper: Keeper,
+        now: Nanos,
+        entropy: &mut dyn Entropy,
+    ) -> Self {
         config.banned.sort_unstable();
         let seed = [random(entropy), random(entropy)].map(u64::from_le_bytes);
         Self {
@@ -99,6 +109,7 @@ impl Gate {
             tokens: TokenTable::new(config.tokens, seed),
             answers: Answers::new(config.unconfirmed, seed),
             sessions: Sessions::new(config.shards, config.slots_per_shard, seed),
+            population: Population::new(keeper, config.shards.into()),
             seed,
             maintenance: false,
             unix_s: 0,
@@ -153,9 +164,25 @@ impl Gate {
     /// A shard closed `id`, confirmed or not: its slot is free again. Ids that name no session are
     /// ignored, so reporting twice is harmless.
     pub fn closed(&mut self, id: ConnectionId) {
-        if let Some(place) = self.sessions.close(id).and_then(|session| session.answer) {
+        if let Some(session) = self.close(id) {
+            self.population.release(session.entity, session.seat);
+        }
+    }
+
+    /// The admission of `id` could not be handed to its shard, which never heard of it.
+    pub fn undelivered(&mut self, id: ConnectionId) {
+        if let Some(session) = self.close(id) {
+            let shard = usize::from(id.socket()) - 1;
+            self.population.release_unused(session.entity, session.seat, shard);
+        }
+    }
+
+    fn close(&mut self, id: ConnectionId) -> Option<Session> {
+        let session = self.sessions.close(id)?;
+        if let Some(place) = session.answer {
             self.answers.remove(place);
         }
+        Some(session)
     }
 
     /// Whether newcomers are denied because the server is about to stop.

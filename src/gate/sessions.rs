@@ -7,6 +7,7 @@
 use super::answers::Place;
 use super::map::FixedMap;
 use crate::limits::SLOTS_PER_SHARD;
+use crate::units::EntityId;
 use crate::wire::ConnectionId;
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -18,6 +19,9 @@ const GENERATIONS: u16 = 1 << 12;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Session {
     pub(super) player: u64,
+    /// Who the player is in the world, and where that is published.
+    pub(super) entity: EntityId,
+    pub(super) seat: u32,
     /// Where its answer is kept, until it is confirmed or replaced.
     pub(super) answer: Option<Place>,
 }
@@ -131,7 +135,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn session(player: u64) -> Session {
-        Session { player, answer: None }
+        Session { player, entity: EntityId::from_parts(0, 1), seat: 0, answer: None }
     }
 
     proptest! {

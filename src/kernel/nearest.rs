@@ -37,7 +37,7 @@ pub struct HeldSet {
 }
 
 impl HeldSet {
-    /// An empty set over the rows `0..rows` (offsets of all indexes included).
+    /// An empty set over the rows `0..rows`.
     pub fn new(rows: usize) -> Self {
         Self { marks: vec![0; rows].into_boxed_slice() }
     }
@@ -85,7 +85,7 @@ pub struct Span<'a> {
     pub position: [&'a [f32]; 3],
     /// Entity ids.
     pub ids: &'a [u32],
-    /// Rows, without offset.
+    /// Rows of the published columns.
     pub rows: &'a [u32],
     /// Entities in the span.
     pub len: usize,
@@ -112,8 +112,6 @@ pub struct Probe {
     pub enter_squared: f32,
     /// Squared distance within which a held entity stays visible; at least `enter_squared`.
     pub leave_squared: f32,
-    /// Added to every row.
-    pub row_offset: u32,
 }
 
 /// Up to [`VISIBLE_MAX`] rows: the nearest that a query found. Reused from query to query; about 5
@@ -205,7 +203,6 @@ impl Nearest {
         let [viewer_x, viewer_y, viewer_z] = probe.viewer.map(f32x8::splat);
         let enter = f32x8::splat(probe.enter_squared);
         let reach = f32x8::splat(probe.leave_squared.min(self.limit.squared));
-        let row_offset = u32x8::splat(probe.row_offset);
         let mut left = span.len;
         let blocks = x.iter().zip(y).zip(z).zip(ids.iter().zip(rows));
         for (block, (((x, y), z), (ids, rows))) in blocks.enumerate() {
@@ -229,7 +226,7 @@ impl Nearest {
                 }
             }
             let sure = near & squared.simd_le(enter).to_bitmask();
-            let rows = u32x8::new(*rows) + row_offset;
+            let rows = u32x8::new(*rows);
             self.found.append(sure, squared, ids, rows);
             // N.B. A branch around this append, which has nothing to do three times in four, was
             // slower: 290 ns per query instead of 240.

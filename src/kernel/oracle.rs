@@ -50,7 +50,8 @@ impl Scene {
             self.entities.iter().map(|entity| entity.position[axis]).collect()
         };
         let (x, y, z) = (axis(0), axis(1), axis(2));
-        self.grid.rebuild(&ids, [&x, &y, &z], |row| self.entities[row].kind);
+        let seats: Vec<_> = (OFFSET..).take(ids.len()).collect();
+        self.grid.rebuild(&ids, &seats, [&x, &y, &z], |row| self.entities[row].kind);
     }
 
     fn squares(&self, kind: Kind) -> (f32, f32) {
@@ -58,7 +59,7 @@ impl Scene {
         (radius * radius, (radius * LEAVE_FACTOR) * (radius * LEAVE_FACTOR))
     }
 
-    /// What brute force finds: (bits of d², id, row with offset), in order.
+    /// What brute force finds: (bits of d², id, row), in order.
     fn oracle(&self, viewer: [f32; 3]) -> Vec<(u32, u32, u32)> {
         let mut all = Vec::new();
         for (row, entity) in (OFFSET..).zip(&self.entities) {
@@ -78,7 +79,7 @@ impl Scene {
         self.nearest.clear();
         for kind in Kind::ALL {
             let (enter_squared, leave_squared) = self.squares(kind);
-            let probe = Probe { viewer, enter_squared, leave_squared, row_offset: OFFSET };
+            let probe = Probe { viewer, enter_squared, leave_squared };
             self.grid.gather(kind, &probe, &self.held, &mut self.nearest);
         }
         self.nearest.finish(&self.held);
@@ -267,10 +268,11 @@ fn several_grids_asked_in_turn_answer_like_one() {
             let [x, y, z] =
                 [0, 1, 2].map(|axis| part.iter().map(|e| e.position[axis]).collect::<Vec<_>>());
             let mut grid = Grid::new(part.len(), radius);
-            grid.rebuild(&ids, [&x, &y, &z], |row| part[row].kind);
+            let first = OFFSET + 300 * shard as u32;
+            let seats: Vec<_> = (first..).take(part.len()).collect();
+            grid.rebuild(&ids, &seats, [&x, &y, &z], |row| part[row].kind);
             let (enter_squared, leave_squared) = whole.squares(Kind::Player);
-            let row_offset = OFFSET + 300 * shard as u32;
-            let probe = Probe { viewer, enter_squared, leave_squared, row_offset };
+            let probe = Probe { viewer, enter_squared, leave_squared };
             grid.gather(Kind::Player, &probe, &whole.held, &mut nearest);
             nearest.finish(&whole.held);
         }
@@ -290,6 +292,7 @@ fn rows_by_place_are_the_rows_of_the_kind() {
         let mut rows = scene.grid.rows_by_place(kind).to_vec();
         rows.sort_unstable();
         let of_kind = (0..700).filter(|&row| scene.entities[row as usize].kind == Some(kind));
+        let of_kind = of_kind.map(|row| row + OFFSET);
         assert_eq!(rows, of_kind.collect::<Vec<u32>>(), "{kind:?}");
     }
 }

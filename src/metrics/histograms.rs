@@ -16,6 +16,8 @@ pub struct Histograms {
     pub tick: Histogram<u64>,
     /// How late ticks began, nanoseconds.
     pub start_jitter: Histogram<u64>,
+    /// How long shards waited for the others, nanoseconds.
+    pub meeting: Histogram<u64>,
 }
 
 /// The summary that reports print, in the unit of the histogram divided by the caller's scale.
@@ -46,7 +48,12 @@ fn empty() -> Histogram<u64> {
 
 impl Default for Histograms {
     fn default() -> Self {
-        Self { phases: std::array::from_fn(|_| empty()), tick: empty(), start_jitter: empty() }
+        Self {
+            phases: std::array::from_fn(|_| empty()),
+            tick: empty(),
+            start_jitter: empty(),
+            meeting: empty(),
+        }
     }
 }
 
@@ -69,6 +76,7 @@ impl Histograms {
         }
         self.tick.add(&other.tick).expect(bounds);
         self.start_jitter.add(&other.start_jitter).expect(bounds);
+        self.meeting.add(&other.meeting).expect(bounds);
     }
 
     /// Forgets everything, keeps the memory.
@@ -76,6 +84,7 @@ impl Histograms {
         self.phases.iter_mut().for_each(Histogram::reset);
         self.tick.reset();
         self.start_jitter.reset();
+        self.meeting.reset();
     }
 }
 

@@ -9,8 +9,8 @@
 //! 50 entities encode won 20 ns of 680, and diff lost 165 ns.
 
 use super::diff::ChangedSlots;
-use super::published::{Published, baseline_age};
 use super::slots::{SlotTable, bits};
+use crate::exchange::{HISTORY_REACH, Published};
 use crate::limits::VISIBLE_MAX;
 use crate::units::{EntityId, Tick};
 use crate::wire::snapshot::{
@@ -103,12 +103,10 @@ enum Entry<'a> {
 /// Encodes the snapshots of one tick.
 #[derive(Debug)]
 pub(super) struct Encoder<'a> {
-    /// The published columns of the tick.
-    pub published: &'a Published,
+    /// What was published of the tick.
+    pub published: Published<'a>,
     /// Entries encoded so far in the tick.
     pub cache: &'a mut EncodeCache,
-    /// The tick.
-    pub tick: Tick,
     /// What happened so far.
     pub tally: EncodeTally,
 }
@@ -123,9 +121,10 @@ impl Encoder<'_> {
         viewer: &ViewerState,
         out: &mut [u8],
     ) -> usize {
-        let base_age = baseline_age(self.tick, table.newest_acknowledged);
+        let tick = self.published.tick();
+        let base_age = baseline_age(tick, table.newest_acknowledged);
         let head = SnapshotHead {
-            tick: self.tick,
+            tick,
             last_processed_input: viewer.last_processed_input,
             base_age,
             removals: table.leaving().count_ones() as u8,
@@ -142,7 +141,7 @@ impl Encoder<'_> {
         let from_cursor = u128::MAX << table.cursor;
         for slot in bits(changed & from_cursor).chain(bits(changed & !from_cursor)) {
             let index = usize::from(slot);
-            let age = baseline_age(self.tick, table.acknowledged[index]);
+            let age = baseline_age(tick, table.acknowledged[index]);
             let entry = self.entry(table.row[index], table.id[index], age);
             let Some(written) = write_entry(&entry, slot, age, base_age, &mut out[at..]) else {
                 cursor = slot;
@@ -157,7 +156,7 @@ impl Encoder<'_> {
         }
         SnapshotHead::patch_entries(out, entries);
         table.cursor = cursor;
-        table.remember(viewer.sequence, self.tick, described);
+        table.remember(viewer.sequence, tick, described);
         self.tally.sent += u64::from(entries);
         at
     }
@@ -165,9 +164,10 @@ impl Encoder<'_> {
     /// Finds the bytes of (row, age) or makes them.
     #[inline]
     fn entry(&mut self, row: u32, id: EntityId, age: u8) -> Entry<'_> {
+        let tick = self.published.tick();
         let line = &mut self.cache.lines[row as usize];
-        if line.tick != self.tick {
-            line.tick = self.tick;
+        if line.tick != tick {
+            line.tick = tick;
             line.id = self.published.id(row);
             line.ages = [EMPTY; WAYS];
         }
@@ -176,10 +176,10 @@ impl Encoder<'_> {
         }
         let way = usize::from(age) % WAYS;
         if line.ages[way] != age {
-            let now = self.published.state(row, self.tick);
+            let now = self.published.state(row, tick);
             let body = match age {
                 0 => Some(EntryBody::full(id, self.published.kind(row), now)),
-                _ => EntryBody::delta(now, self.published.state(row, self.tick - Tick::from(age))),
+                _ => EntryBody::delta(now, self.published.state(row, tick - Tick::from(age))),
             };
             let Some(body) = body else { return Entry::Equal };
             self.tally.encoded += 1;
@@ -193,6 +193,14 @@ impl Encoder<'_> {
         }
         Entry::Cached(&line.cells[way], line.lens[way])
     }
+}
+
+/// Age of the baseline `acknowledged` seen from `tick`: 1..=62, or 0 if there is none that can still
+/// be read while the next tick is written.
+#[inline]
+pub fn baseline_age(tick: Tick, acknowledged: Tick) -> u8 {
+    let age = tick.wrapping_sub(acknowledged);
+    if acknowledged != 0 && (1..=HISTORY_REACH).contains(&age) { age as u8 } else { 0 }
 }
 
 /// Writes the entry if it fits; `Some(0)` if there is nothing to write, `None` if it does not fit.
@@ -223,4 +231,18 @@ fn write_entry(
     write_entry_head(slot, age, base_age, room);
     room[head..].copy_from_slice(bytes);
     Some(head + len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_baseline_is_usable_exactly_as_long_as_the_history_holds_it() {
+        assert_eq!(baseline_age(100, 0), 0, "never acknowledged");
+        assert_eq!(baseline_age(100, 99), 1);
+        assert_eq!(baseline_age(100, 38), 62);
+        assert_eq!(baseline_age(100, 37), 0, "its page is being overwritten");
+        assert_eq!(baseline_age(100, 100), 0, "a tick is no baseline of itself");
+    }
 }

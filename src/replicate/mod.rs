@@ -1,25 +1,24 @@
 //! World → one snapshot per viewer: phases select, diff and encode.
 //!
 //! Owns what each viewer has acknowledged and nothing else of the connection; packets are known
-//! here by their sequence only. The shard calls, per tick: [`Replicator::publish`], then per viewer
-//! [`Replicator::select`] (a quarter of them), [`Replicator::diff`], [`Replicator::encode`]; and
-//! between ticks [`Replicator::acknowledge`]. Nothing here allocates after construction.
+//! here by their sequence only. The shard calls, per tick and with what all shards published of it,
+//! per viewer [`Replicator::select`] (for a quarter of them), [`Replicator::diff`] and
+//! [`Replicator::encode`]; and between ticks [`Replicator::acknowledge`]. Nothing here allocates
+//! after construction.
 
 mod diff;
 mod encode;
-mod published;
 mod select;
 mod slots;
 #[cfg(test)]
 mod tests;
 
 pub use diff::ChangedSlots;
-pub use encode::{EncodeTally, SNAPSHOT_ROOM_MIN, ViewerState};
-pub use published::{Published, PublishedColumns, baseline_age};
+pub use encode::{EncodeTally, SNAPSHOT_ROOM_MIN, ViewerState, baseline_age};
 pub use select::{Eye, is_due};
 
-use crate::units::Tick;
-use crate::world::World;
+use crate::exchange::Published;
+use crate::world::Index;
 use encode::{EncodeCache, Encoder};
 use select::Selector;
 use slots::SlotTable;
@@ -31,7 +30,6 @@ pub const BLOCK: usize = 8;
 /// Replication state of the viewers of one shard.
 #[derive(Debug)]
 pub struct Replicator {
-    published: Published,
     tables: Vec<SlotTable>,
     selector: Selector,
     cache: EncodeCache,
@@ -40,10 +38,9 @@ pub struct Replicator {
 }
 
 impl Replicator {
-    /// For viewers `0..viewers` and `rows` entities.
+    /// For viewers `0..viewers` and `rows` published rows, those of all shards.
     pub fn new(viewers: usize, rows: usize) -> Self {
         Self {
-            published: Published::new(rows),
             tables: vec![SlotTable::default(); viewers],
             selector: Selector::new(rows),
             cache: EncodeCache::new(rows),
@@ -52,9 +49,9 @@ impl Replicator {
         }
     }
 
-    /// Bytes held for good: all viewers, the shared history, the cache.
+    /// Bytes held for good: all viewers, the cache.
     pub fn memory_bytes(&self) -> usize {
-        size_of_val(&*self.tables) + self.published.memory_bytes() + self.cache.memory_bytes()
+        size_of_val(&*self.tables) + self.cache.memory_bytes()
     }
 
     /// Forgets everything about `viewer`; call it when a player enters or leaves.
@@ -62,25 +59,16 @@ impl Replicator {
         self.tables[usize::from(viewer)] = SlotTable::default();
     }
 
-    /// Takes over the quantized columns of `tick`.
-    pub fn publish(&mut self, tick: Tick, world: &World) {
-        let columns = world.columns();
-        self.published.publish(
-            tick,
-            0..self.published.rows(),
-            PublishedColumns {
-                states: columns.quantized,
-                changed: columns.changed,
-                ids: columns.ids,
-                kinds: columns.kinds,
-            },
-        );
-    }
-
-    /// Phase select for one viewer.
-    pub fn select(&mut self, viewer: u16, eye: Eye, world: &World, tick: Tick) {
+    /// Phase select for one viewer, who sees the entities of all `indexes`.
+    pub fn select<'i>(
+        &mut self,
+        viewer: u16,
+        eye: Eye,
+        indexes: impl Iterator<Item = &'i Index>,
+        published: Published<'_>,
+    ) {
         let table = &mut self.tables[usize::from(viewer)];
-        self.selector.select(table, eye, world.published_index(), &self.published, tick);
+        self.selector.select(table, eye, indexes, published);
     }
 
     /// Asks for the part of a viewer's table that diff and encode will read, one block ahead of
@@ -92,9 +80,9 @@ impl Replicator {
     }
 
     /// Phase diff for one viewer at `place` of the current block.
-    pub fn diff(&mut self, place: usize, viewer: u16) {
+    pub fn diff(&mut self, place: usize, viewer: u16, published: Published<'_>) {
         let table = &self.tables[usize::from(viewer)];
-        self.changed[place] = diff::diff(table, self.published.changed());
+        self.changed[place] = diff::diff(table, published.changed());
     }
 
     /// Phase encode for the viewer at `place` of the current block: one snapshot body into `out`,
@@ -103,12 +91,11 @@ impl Replicator {
         &mut self,
         place: usize,
         viewer: u16,
-        tick: Tick,
+        published: Published<'_>,
         state: &ViewerState,
         out: &mut [u8],
     ) -> usize {
-        let mut encoder =
-            Encoder { published: &self.published, cache: &mut self.cache, tick, tally: self.tally };
+        let mut encoder = Encoder { published, cache: &mut self.cache, tally: self.tally };
         let table = &mut self.tables[usize::from(viewer)];
         let len = encoder.snapshot(table, self.changed[place], state, out);
         self.tally = encoder.tally;

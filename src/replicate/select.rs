@@ -4,8 +4,8 @@
 //! entity enters a slot within the radius of its kind and leaves it beyond a larger one, so that
 //! nobody flickers at the edge. The own entity never takes a slot.
 
-use super::published::Published;
 use super::slots::{SlotTable, bits};
+use crate::exchange::Published;
 use crate::limits::SELECT_STAGGER;
 use crate::units::Tick;
 use crate::world::{HeldSet, Index, Nearest};
@@ -20,7 +20,7 @@ pub(super) struct Selector {
 /// The viewer for whom a selection is made.
 #[derive(Clone, Copy, Debug)]
 pub struct Eye {
-    /// Row of the own entity.
+    /// Published row of the own entity.
     pub row: u32,
     /// Its position, centimetres.
     pub position: [f32; 3],
@@ -33,13 +33,12 @@ impl Selector {
     }
 
     /// Recomputes what the viewer sees and moves its slots accordingly.
-    pub(super) fn select(
+    pub(super) fn select<'i>(
         &mut self,
         table: &mut SlotTable,
         eye: Eye,
-        index: &Index,
-        published: &Published,
-        tick: Tick,
+        indexes: impl Iterator<Item = &'i Index>,
+        published: Published<'_>,
     ) {
         for slot in bits(table.live()) {
             let index = usize::from(slot);
@@ -49,14 +48,14 @@ impl Selector {
             }
         }
         self.nearest.clear();
-        index.visible(eye.position, 0, &self.held, &mut self.nearest);
+        indexes.for_each(|index| index.visible(eye.position, &self.held, &mut self.nearest));
         let found = self.nearest.rows();
         let stays = found
             .iter()
             .filter_map(|&row| self.held.slot(row))
             .fold(0_u128, |stays, slot| stays | 1 << slot);
         let newcomers = found.iter().filter(|&&row| row != eye.row && !self.held.holds(row));
-        table.leave(table.live() & !stays, tick);
+        table.leave(table.live() & !stays, published.tick());
         let before = table.live() | table.leaving();
         for &row in newcomers {
             if table.enter(row, published.id(row)).is_none() {

@@ -5,11 +5,12 @@
 //! keeps every state it ever received and is as simple as can be.
 
 use super::*;
+use crate::exchange::{Meeting, Member, exchange};
 use crate::limits::{SNAPSHOT_BUDGET, VISIBLE_MAX};
 use crate::state::{Kind, QuantizedState};
-use crate::units::{EntityId, TickRate};
+use crate::units::{EntityId, Tick, TickRate};
 use crate::wire::snapshot::{OwnState, SnapshotReader};
-use crate::world::{Input, Spawn, WorldConfig};
+use crate::world::{Input, Spawn, World, WorldConfig};
 use std::collections::{BTreeMap, HashMap};
 
 /// SplitMix64, so that a failing seed replays.
@@ -111,6 +112,7 @@ type Truth = HashMap<(Tick, EntityId), QuantizedState>;
 struct Scene {
     dice: Dice,
     world: World,
+    member: Member<Index>,
     replicator: Replicator,
     players: Vec<EntityId>,
     clients: Vec<ModelClient>,
@@ -128,9 +130,14 @@ const OTHERS: u32 = 160;
 impl Scene {
     fn new(seed: u64, spread: u64) -> Self {
         let rows = PLAYERS + OTHERS as usize;
+        let index = Index::new(rows, Kind::ALL.map(Kind::radius), 1.1);
+        let (keeper, mut members) = exchange(1, rows, 0, &index);
+        (0..rows as u32).for_each(|row| assert!(keeper.grant(row, 0)));
+        let member = members.remove(0);
         let mut scene = Self {
             dice: Dice(seed),
-            world: World::new(WorldConfig::new(rows, TickRate::DEFAULT)),
+            world: World::new(WorldConfig { capacity: rows, rate: TickRate::DEFAULT }),
+            member,
             replicator: Replicator::new(PLAYERS, rows),
             players: Vec::new(),
             clients: (0..PLAYERS).map(|_| ModelClient::default()).collect(),
@@ -153,7 +160,9 @@ impl Scene {
         let mut place = || 400_000.0 + self.dice.roll(self.spread) as f32;
         let position = [place(), place(), 0.0];
         let id = EntityId::from_parts(index, self.generation);
-        self.world.spawn(Spawn { id, kind, position, yaw: 0, faction: 0 }).expect("there is room");
+        self.world
+            .spawn(Spawn { id, kind, position, yaw: 0, faction: 0, seat: index })
+            .expect("there is room");
     }
 
     /// A tick in which some entities change course; now and then one dies and another takes its
@@ -188,8 +197,10 @@ impl Scene {
         self.world.apply();
         self.world.advance();
         self.world.quantize(tick);
-        self.world.index();
-        self.replicator.publish(tick, &self.world);
+        self.world.publish(&mut self.member);
+        self.world.index(self.member.page_mut());
+        self.member.arrive();
+        assert_eq!(self.member.poll(), Meeting::Met);
         let columns = self.world.columns();
         for (row, id) in columns.ids.iter().enumerate() {
             self.truth.insert((tick, *id), columns.quantized[row]);
@@ -213,7 +224,9 @@ impl Scene {
         let columns = self.world.columns();
         let position = columns.position.map(|axis| axis[row as usize]);
         if is_due(viewer, tick) {
-            self.replicator.select(viewer, Eye { row, position }, &self.world, tick);
+            let eye = Eye { row: columns.seats[row as usize], position };
+            let indexes = std::iter::once(self.member.page_of(0));
+            self.replicator.select(viewer, eye, indexes, self.member.published());
         }
         self.sequence += 1;
         let own = OwnState {
@@ -230,8 +243,9 @@ impl Scene {
         let state =
             ViewerState { last_processed_input: 0, own: Some(own), sequence: self.sequence };
         let mut out = [0; SNAPSHOT_BUDGET];
-        self.replicator.diff(0, viewer);
-        let len = self.replicator.encode(0, viewer, tick, &state, &mut out);
+        let published = self.member.published();
+        self.replicator.diff(0, viewer, published);
+        let len = self.replicator.encode(0, viewer, published, &state, &mut out);
         out[..len].to_vec()
     }
 

@@ -5,6 +5,7 @@
 
 use super::{StartError, StopOnEnd, port_failed};
 use crate::admin::AdminListener;
+use crate::exchange::Keeper;
 use crate::gate::{Gate, GateAction, GateConfig, Moment};
 use crate::host::clock::{self, Clock};
 use crate::host::cores;
@@ -37,6 +38,7 @@ pub(super) struct GateThread {
     pub(super) core: usize,
     pub(super) socket: BoundSocket,
     pub(super) gate: GateConfig,
+    pub(super) keeper: Keeper,
     pub(super) clock: Clock,
     pub(super) shards: Vec<(GateEnd, Arc<Counters>)>,
     pub(super) admin: PathBuf,
@@ -80,7 +82,7 @@ impl GateThread {
             .map_err(|error| port_failed(&error))?;
         let mut state = State {
             tick_hz: self.gate.tick_hz,
-            gate: Gate::new(self.gate, self.clock.now(), &mut OsEntropy),
+            gate: Gate::new(self.gate, self.keeper, self.clock.now(), &mut OsEntropy),
             clock: self.clock,
             counters: Counters::default(),
             spare: self.shards.iter().map(|_| Box::default()).collect(),
@@ -140,7 +142,7 @@ impl State {
                     if !self.tell(shard, ToShard::Admit(admission)) {
                         // The client tries again; by then the shard has caught up.
                         self.counters.drop(DropReason::QueueFull);
-                        self.gate.closed(id);
+                        self.gate.undelivered(id);
                         continue;
                     }
                     self.counters.add(Counter::Accepted, 1);

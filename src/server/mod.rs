@@ -13,16 +13,17 @@ pub use files::RunDir;
 pub use plan::CorePlan;
 
 use crate::config::{Config, ConfigError};
+use crate::exchange::exchange;
 use crate::gate::{GateConfig, HandshakeRates, TokenKey};
 use crate::host::clock::{self, Clock};
 use crate::host::entropy::OsEntropy;
 use crate::keys::ServerKeys;
 use crate::metrics::Counters;
 use crate::net::{Backend, BindConfig, PortConfig, SocketGroup, choose_backend};
-use crate::shard::{self, EntryRules, Pace, ShardConfig};
+use crate::shard::{self, EntryRules, Pace, Page, ShardConfig, Waiters};
 use crate::time::{Entropy, Nanos};
 use gate_thread::GateThread;
-use shard_thread::ShardThread;
+use shard_thread::{Company, ShardThread};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,6 +53,12 @@ impl From<String> for StartError {
         Self(error)
     }
 }
+
+/// From the start of the threads to the first tick: long enough for all shards to be there.
+const START_DELAY: Nanos = Nanos::from_ms(20);
+/// How long a shard that waits for others spins: several times the skew of healthy shards, and a
+/// small share of a tick.
+const MEETING_SPIN: Nanos = Nanos::from_us(100);
 
 /// A running server.
 #[derive(Debug)]
@@ -128,8 +135,23 @@ impl Server {
 
     fn spawn_threads(&mut self, config: &Config, keys: &ServerKeys) -> Result<(), StartError> {
         let clock = Clock::start();
+        let count = self.plan.shards.len();
+        let page = Page::new(
+            config.world.entities as usize,
+            config.interest.radii(),
+            config.interest.leave_factor,
+        );
+        let (keeper, members) = exchange(count, config.world.entities as usize, 0, &page);
+        self.memory_bytes += members[0].memory_bytes();
+        let company = Company { keeper: keeper.clone(), waiters: Arc::new(Waiters::new(count)) };
+        let pace = Pace {
+            rate: config.tick_rate(),
+            origin: clock.now().plus(START_DELAY),
+            spin: Nanos::from_us(u64::from(config.server.spin_us)),
+            meeting_spin: MEETING_SPIN,
+        };
         let mut shards = Vec::new();
-        for index in 0..self.plan.shards.len() {
+        for (index, member) in members.into_iter().enumerate() {
             let (gate_end, shard_end) = shard::pair();
             let counters = Arc::new(Counters::default());
             let thread = ShardThread {
@@ -138,10 +160,9 @@ impl Server {
                 backend: self.backend,
                 port: port_config(config),
                 shard: shard_config(config, index),
-                pace: Pace {
-                    rate: config.tick_rate(),
-                    spin: Nanos::from_us(u64::from(config.server.spin_us)),
-                },
+                member,
+                company: company.clone(),
+                pace,
                 clock,
                 mail: shard_end,
                 counters: Arc::clone(&counters),
@@ -156,6 +177,7 @@ impl Server {
             core: self.plan.gate,
             socket: self.socket(0),
             gate: gate_config(config, keys)?,
+            keeper,
             clock,
             shards,
             admin: self.run_dir.admin_socket(self.address.port()),
@@ -244,8 +266,6 @@ fn shard_config(config: &Config, index: usize) -> ShardConfig {
         players: config.world.players as usize,
         entities: config.world.entities as usize,
         rate: config.tick_rate(),
-        radius: config.interest.radii(),
-        leave_factor: config.interest.leave_factor,
         budget: config.replication.budget_bytes,
         entry: EntryRules { seed: config.world.seed, spawn: config.world.spawn },
         canary_seed: u64::from_le_bytes(OsEntropy.bytes()),

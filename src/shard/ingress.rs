@@ -4,7 +4,7 @@
 
 use super::laps::Timer;
 use super::mail::{MESSAGES_PER_SESSION, ToGate, ToShard};
-use super::players::Players;
+use super::players::{Newcomer, Players};
 use super::{Sender, Shard};
 use crate::connection::{Admission, CloseReason, Sink, Slot};
 use crate::metrics::{Counter, Counters, DropReason, Phase};
@@ -108,13 +108,21 @@ impl Shard {
 
     /// Takes over a session. A refusal is the gate's mistake: it gets the slot back and is counted.
     fn admit_session(&mut self, admission: Admission) {
-        let (id, player, spawn) = (admission.id, admission.player, admission.spawn);
+        let id = admission.id;
+        let newcomer = Newcomer {
+            connection: id,
+            player: admission.player,
+            spawn: admission.spawn,
+            entity: admission.entity,
+            seat: admission.seat,
+        };
         if self.stopping || self.sessions.admit_session(admission).is_err() {
             self.counters.as_ref().drop(DropReason::QueueFull);
+            self.member.vacate(newcomer.seat);
             self.tell_gate(ToGate::Closed(id));
             return;
         }
-        self.players.admitted(id.slot(), id, player, spawn);
+        self.players.admitted(id.slot(), newcomer);
         self.replicator.reset(id.slot());
     }
 

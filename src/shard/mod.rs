@@ -5,22 +5,26 @@
 //! simulations drive it directly. `pacing` drives it on a pinned thread, against the absolute
 //! schedule.
 
-mod ids;
 mod ingress;
 mod laps;
 mod mail;
+mod meeting;
 mod pacing;
+mod page;
 mod players;
 mod queue;
 mod tick;
 
 pub use laps::Timer;
 pub use mail::{GateEnd, ShardEnd, ToGate, ToShard, pair};
-pub use pacing::{Pace, run};
+pub use meeting::Waiters;
+pub use pacing::{Ended, Pace, run};
+pub use page::{Page, Report};
 pub use players::EntryRules;
 pub use queue::{Receiver, Sender};
 
 use crate::connection::{Batch, Sessions, SessionsConfig};
+use crate::exchange::Member;
 use crate::limits;
 use crate::metrics::{Counters, Histograms};
 use crate::replicate::{BLOCK, Replicator};
@@ -41,10 +45,6 @@ pub struct ShardConfig {
     pub entities: usize,
     /// Ticks per second.
     pub rate: TickRate,
-    /// Interest distances by kind, centimetres.
-    pub radius: [f32; crate::state::Kind::COUNT],
-    /// Hysteresis of the distances.
-    pub leave_factor: f32,
     /// Bytes of plaintext in one snapshot packet.
     pub budget: usize,
     /// Where players appear.
@@ -59,6 +59,7 @@ pub struct Shard {
     tick: Tick,
     sessions: Sessions,
     world: World,
+    member: Member<Page>,
     replicator: Replicator,
     players: Players,
     batch: Batch,
@@ -80,17 +81,17 @@ struct Pending {
 }
 
 impl Shard {
-    /// Allocates everything the shard will ever need.
-    pub fn new(config: ShardConfig, gate: ShardEnd, counters: Arc<Counters>) -> Self {
-        let world = WorldConfig {
-            capacity: config.entities,
-            rate: config.rate,
-            radius: config.radius,
-            leave_factor: config.leave_factor,
-        };
+    /// Allocates everything the shard will ever need. `member` is its part of the world.
+    pub fn new(
+        config: ShardConfig,
+        member: Member<Page>,
+        gate: ShardEnd,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let world = WorldConfig { capacity: config.entities, rate: config.rate };
         Self {
             config,
-            tick: 0,
+            tick: member.tick(),
             sessions: Sessions::new(SessionsConfig {
                 socket_index: config.socket_index,
                 capacity: config.players,
@@ -98,8 +99,9 @@ impl Shard {
                 seed: config.canary_seed,
             }),
             world: World::new(world),
-            replicator: Replicator::new(config.players, config.entities),
+            replicator: Replicator::new(config.players, member.rows()),
             players: Players::new(config.players, config.entities, config.entry),
+            member,
             batch: Batch::default(),
             gate,
             counters,
@@ -110,7 +112,7 @@ impl Shard {
         }
     }
 
-    /// Bytes held for good.
+    /// Bytes held for good, without what all shards share.
     pub fn memory_bytes(&self) -> usize {
         self.sessions.memory_bytes() + self.world.memory_bytes() + self.replicator.memory_bytes()
     }
@@ -135,6 +137,16 @@ impl Shard {
         &self.counters
     }
 
+    /// How all shards fared in the last tick.
+    pub fn reports(&self) -> impl Iterator<Item = Report> + '_ {
+        (0..self.member.members()).map(|place| self.member.page_of(place).report)
+    }
+
+    /// This shard's part of the world, for whoever brings the shards together.
+    pub fn member_mut(&mut self) -> &mut Member<Page> {
+        &mut self.member
+    }
+
     /// Whether the gate asked the shard to stop and nobody is left to say goodbye to.
     pub fn is_done(&self) -> bool {
         self.stopping && self.sessions.is_quiet()
@@ -147,7 +159,9 @@ const _: () = assert!(limits::SNAPSHOT_BUDGET + limits::HEADER_LEN < limits::DAT
 mod tests {
     use super::*;
     use crate::config::SpawnRule;
+    use crate::exchange::exchange;
     use crate::host::clock::Clock;
+    use crate::state::Kind;
 
     #[test]
     fn a_shard_whose_gate_is_gone_ends() {
@@ -156,14 +170,15 @@ mod tests {
             players: 8,
             entities: 8,
             rate: TickRate::DEFAULT,
-            radius: crate::state::Kind::ALL.map(crate::state::Kind::radius),
-            leave_factor: 1.1,
             budget: limits::SNAPSHOT_BUDGET,
             entry: EntryRules { seed: 1, spawn: SpawnRule::Uniform },
             canary_seed: 1,
         };
         let (gate, end) = pair();
-        let mut shard = Shard::new(config, end, Arc::new(Counters::default()));
+        let page = Page::new(8, Kind::ALL.map(Kind::radius), 1.1);
+        let (_, mut members) = exchange(1, 8, 0, &page);
+        let member = members.remove(0);
+        let mut shard = Shard::new(config, member, end, Arc::new(Counters::default()));
         shard.read_mail(&Clock::start());
         assert!(!shard.is_done());
         drop(gate);

@@ -5,8 +5,9 @@
 //! after the next should have begun is an overrun: it is counted, and the next one begins at once;
 //! no tick is ever left out.
 
-use super::Shard;
 use super::laps::Timer;
+use super::{Report, Shard, Waiters};
+use crate::exchange::Meeting;
 use crate::metrics::Counter;
 use crate::net::Port;
 use crate::time::Nanos;
@@ -28,11 +29,24 @@ const CATCH_UP_MAX: Nanos = Nanos::from_ms(250);
 pub struct Pace {
     /// Ticks per second.
     pub rate: TickRate,
+    /// Start of the schedule, the same for all shards: the first tick is due one period later.
+    pub origin: Nanos,
     /// Time before a tick in which the thread polls instead of sleeping.
     pub spin: Nanos,
+    /// Time for which a shard that waits for others does so without sleeping.
+    pub meeting_spin: Nanos,
 }
 
-/// Runs `shard` on `port` until the gate ends it, or is gone.
+/// How a shard came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All shards are done.
+    Done,
+    /// Another shard was given up, and the exchange with it.
+    Closed,
+}
+
+/// Runs `shard` on `port` until the gate ends all shards, or is gone.
 ///
 /// # Errors
 /// If the port is of no use any more.
@@ -40,31 +54,44 @@ pub fn run(
     shard: &mut Shard,
     port: &mut dyn Port,
     pace: Pace,
+    waiters: &Waiters,
     timer: &impl Timer,
-) -> io::Result<()> {
-    let mut origin = timer.now();
-    let mut index = 0;
-    while !shard.is_done() {
+) -> io::Result<Ended> {
+    let mut origin = pace.origin;
+    let (mut index, mut busy) = (0, Nanos(0));
+    loop {
         index += 1;
         let planned = origin.plus(Nanos(pace.rate.start_ns(index)));
         receive_until(shard, port, planned, pace.spin, timer)?;
         let began = timer.now();
-        shard.tick(port, timer)?;
+        let late = began.since(planned);
+        shard.simulate(Report { late, busy, done: shard.is_done() }, timer);
+        let arrived = timer.now();
+        if waiters.meet(&mut shard.member, pace.meeting_spin, timer) == Meeting::Closed {
+            return Ok(Ended::Closed);
+        }
+        let waited = timer.now().since(arrived);
+        shard.replicate(port, timer)?;
         let ended = timer.now();
+        busy = Nanos(ended.since(began).0 - waited.0);
         let next = origin.plus(Nanos(pace.rate.start_ns(index + 1)));
         shard.histograms.tick.saturating_record(ended.since(began).0);
-        shard.histograms.start_jitter.saturating_record(began.since(planned).0);
+        shard.histograms.start_jitter.saturating_record(late.0);
+        shard.histograms.meeting.saturating_record(waited.0);
         if ended > next {
             shard.counters.add(Counter::Overruns, 1);
         }
-        let behind = ended.since(next);
+        shard.counters.set(Counter::CpuNs, timer.cpu_ns());
+        // Everybody reads the same reports, so the schedule moves for all and they end together.
+        let behind = shard.reports().map(|report| report.late).max().unwrap_or_default();
         if behind > CATCH_UP_MAX {
             origin = origin.plus(behind);
             shard.counters.add(Counter::ScheduleShifts, 1);
         }
-        shard.counters.set(Counter::CpuNs, timer.cpu_ns());
+        if shard.reports().all(|report| report.done) {
+            return Ok(Ended::Done);
+        }
     }
-    Ok(())
 }
 
 /// Takes in datagrams until `planned`. What has arrived is taken in even if the time is already up,

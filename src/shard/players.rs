@@ -4,12 +4,11 @@
 //! a row. The world changes only inside a tick, so arrivals and departures wait here until the
 //! phase apply.
 
-use super::ids::EntityIds;
 use crate::config::SpawnRule;
 use crate::connection::Slot;
 use crate::host::entropy::SeededEntropy;
 use crate::state::Kind;
-use crate::units::MAP_XY;
+use crate::units::{EntityId, MAP_XY};
 use crate::wire::ConnectionId;
 use crate::world::{Row, Spawn, World};
 
@@ -29,7 +28,21 @@ struct Player {
     connection: ConnectionId,
     player: u64,
     spawn: Option<[i32; 3]>,
+    entity: EntityId,
+    seat: u32,
     stage: Stage,
+}
+
+/// A player as the gate announces it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Newcomer {
+    pub(super) connection: ConnectionId,
+    pub(super) player: u64,
+    /// Where it appears, if its token says so.
+    pub(super) spawn: Option<[i32; 3]>,
+    pub(super) entity: EntityId,
+    /// Row of the entity in the published columns.
+    pub(super) seat: u32,
 }
 
 /// How players enter the world.
@@ -47,9 +60,10 @@ pub(super) struct Players {
     players: Vec<Player>,
     arriving: Vec<Slot>,
     departing: Vec<Row>,
+    /// Seats of players who left before they had an entity.
+    unused: Vec<u32>,
     /// Slots whose player has an entity, in order of arrival.
     inside: Vec<Slot>,
-    ids: EntityIds,
     rules: EntryRules,
 }
 
@@ -60,28 +74,25 @@ impl Players {
             connection: ConnectionId::GATE,
             player: 0,
             spawn: None,
+            entity: EntityId::NONE,
+            seat: 0,
             stage: Stage::Outside,
         };
         Self {
             players: vec![nobody; slots],
             arriving: Vec::with_capacity(slots),
             departing: Vec::with_capacity(entities),
+            unused: Vec::with_capacity(entities),
             inside: Vec::with_capacity(slots),
-            ids: EntityIds::new(entities),
             rules,
         }
     }
 
     /// A session was admitted to `slot`.
-    pub(super) fn admitted(
-        &mut self,
-        slot: Slot,
-        connection: ConnectionId,
-        player: u64,
-        spawn: Option<[i32; 3]>,
-    ) {
+    pub(super) fn admitted(&mut self, slot: Slot, newcomer: Newcomer) {
+        let Newcomer { connection, player, spawn, entity, seat } = newcomer;
         self.players[usize::from(slot)] =
-            Player { connection, player, spawn, stage: Stage::Outside };
+            Player { connection, player, spawn, entity, seat, stage: Stage::Outside };
     }
 
     /// The session that `slot` was last given to.
@@ -102,8 +113,11 @@ impl Players {
     pub(super) fn depart(&mut self, slot: Slot) {
         let player = &mut self.players[usize::from(slot)];
         match std::mem::replace(&mut player.stage, Stage::Outside) {
-            Stage::Outside => {}
-            Stage::Arriving => self.arriving.retain(|&other| other != slot),
+            Stage::Outside => self.unused.push(player.seat),
+            Stage::Arriving => {
+                self.unused.push(player.seat);
+                self.arriving.retain(|&other| other != slot);
+            }
             Stage::Inside(row) => {
                 self.departing.push(row);
                 self.inside.retain(|&other| other != slot);
@@ -125,14 +139,19 @@ impl Players {
         }
     }
 
-    /// Brings the world in line: entities of departed players leave, arriving players get theirs.
-    /// `entered` is called for each slot that did. A player for whom there is no room waits.
-    pub(super) fn settle(&mut self, world: &mut World, mut entered: impl FnMut(Slot)) {
+    /// Brings the world in line: entities of departed players leave, and `left` is called for their
+    /// seats; arriving players get theirs, and `entered` is called for their slots. A player for
+    /// whom there is no room waits.
+    pub(super) fn settle(
+        &mut self,
+        world: &mut World,
+        mut left: impl FnMut(u32),
+        mut entered: impl FnMut(Slot),
+    ) {
+        self.unused.drain(..).for_each(&mut left);
         for row in self.departing.drain(..) {
-            if let Some(id) = world.id_of(row) {
-                world.despawn(row);
-                self.ids.free(id);
-            }
+            left(world.columns().seats[row as usize]);
+            world.despawn(row);
         }
         if self.arriving.is_empty() {
             return;
@@ -143,18 +162,15 @@ impl Players {
         let mut settled = 0;
         for &slot in &self.arriving {
             let player = &mut self.players[usize::from(slot)];
-            let Some(id) = self.ids.allocate() else { break };
             let spawn = Spawn {
-                id,
+                id: player.entity,
+                seat: player.seat,
                 kind: Kind::Player,
                 position: place(&self.rules, player),
                 yaw: 0,
                 faction: 0,
             };
-            let Ok(row) = world.spawn(spawn) else {
-                self.ids.free(id);
-                break;
-            };
+            let Ok(row) = world.spawn(spawn) else { break };
             player.stage = Stage::Inside(row);
             self.inside.push(slot);
             settled += 1;
@@ -191,23 +207,30 @@ mod tests {
 
     fn setup(entities: usize) -> (Players, World) {
         let rules = EntryRules { seed: 1, spawn: SpawnRule::Uniform };
-        let world = World::new(WorldConfig::new(entities, TickRate::DEFAULT));
+        let world = World::new(WorldConfig { capacity: entities, rate: TickRate::DEFAULT });
         (Players::new(4, entities, rules), world)
     }
 
     fn admit(players: &mut Players, slot: Slot, player: u64) {
-        players.admitted(slot, ConnectionId::from_parts(1, slot, 1), player, None);
+        let newcomer = Newcomer {
+            connection: ConnectionId::from_parts(1, slot, 1),
+            player,
+            spawn: None,
+            entity: EntityId::from_parts(slot.into(), 1),
+            seat: 10 + u32::from(slot),
+        };
+        players.admitted(slot, newcomer);
     }
 
     #[test]
-    fn who_gets_which_entity_does_not_depend_on_the_order_of_packets() {
+    fn who_gets_which_row_does_not_depend_on_the_order_of_packets() {
         let settle = |order: [Slot; 3]| {
             let (mut players, mut world) = setup(4);
             for slot in 0..3 {
                 admit(&mut players, slot, 100 + u64::from(slot));
             }
             order.into_iter().for_each(|slot| players.arrive(slot));
-            players.settle(&mut world, |_| {});
+            players.settle(&mut world, |_| {}, |_| {});
             world.quantize(1);
             ([0, 1, 2].map(|slot| players.row(slot)), world.hash())
         };
@@ -221,11 +244,13 @@ mod tests {
         players.arrive(0);
         players.arrive(0);
         assert!(world.is_empty());
-        players.settle(&mut world, |slot| assert_eq!(slot, 0));
+        players.settle(&mut world, |_| panic!("nobody left"), |slot| assert_eq!(slot, 0));
         assert_eq!((world.len(), players.inside()), (1, [0].as_slice()));
         players.depart(0);
         assert_eq!((world.len(), players.inside().len()), (1, 0));
-        players.settle(&mut world, |_| panic!("nobody arrives"));
+        let mut seats = Vec::new();
+        players.settle(&mut world, |seat| seats.push(seat), |_| panic!("nobody arrives"));
+        assert_eq!(seats, [10]);
         assert!(world.is_empty());
     }
 
@@ -236,11 +261,13 @@ mod tests {
             admit(&mut players, slot, u64::from(slot));
             players.arrive(slot);
         }
-        players.settle(&mut world, |_| {});
+        players.settle(&mut world, |_| {}, |_| {});
         assert_eq!(players.inside(), [0]);
         players.depart(1);
         players.depart(0);
-        players.settle(&mut world, |_| {});
+        let mut seats = Vec::new();
+        players.settle(&mut world, |seat| seats.push(seat), |_| {});
+        assert_eq!(seats, [11, 10]);
         assert_eq!((players.inside(), world.len()), ([2].as_slice(), 1));
     }
 }

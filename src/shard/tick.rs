@@ -1,10 +1,11 @@
 //! One tick: apply → move → quantize → index → select → diff → encode → seal → send.
 //!
 //! The only place where the world changes, and the table of contents of what the server does 60
-//! times a second. Allocates nothing, takes no lock.
+//! times a second: [`Shard::simulate`] writes own rows, then the shards meet, and
+//! [`Shard::replicate`] reads everybody's. Allocates nothing, takes no lock.
 
 use super::laps::Timer;
-use super::{Pending, Shard};
+use super::{Pending, Report, Shard};
 use crate::connection::Slot;
 use crate::limits::{HEADER_LEN, MESSAGE_HEADER_LEN};
 use crate::metrics::{Counter, Phase};
@@ -16,13 +17,13 @@ use crate::world::Row;
 use std::io;
 
 impl Shard {
-    /// Advances the world by one tick and sends every player its snapshot.
+    /// Second half of a tick: reads what all shards published of it and sends every player its
+    /// snapshot. The meeting of the tick has taken place.
     ///
     /// # Errors
     /// If the port is of no use any more.
-    pub fn tick(&mut self, port: &mut dyn Port, timer: &impl Timer) -> io::Result<()> {
-        self.tick += 1;
-        self.change_the_world(timer);
+    pub fn replicate(&mut self, port: &mut dyn Port, timer: &impl Timer) -> io::Result<()> {
+        assert_eq!(self.member.tick(), self.tick, "the shards have met");
         let start = timer.now();
         self.select();
         let mut now = self.laps.lap(Phase::Select, start, timer);
@@ -51,19 +52,27 @@ impl Shard {
         Ok(())
     }
 
-    /// Phases apply, move, quantize and index: own rows only.
-    fn change_the_world(&mut self, timer: &impl Timer) {
+    /// First half of a tick, phases apply, move, quantize and index: own rows only. Afterwards the
+    /// shard is to arrive at the meeting of the tick.
+    pub fn simulate(&mut self, report: Report, timer: &impl Timer) {
+        self.tick += 1;
         let start = timer.now();
-        let replicator = &mut self.replicator;
-        self.players.settle(&mut self.world, |slot| replicator.reset(slot));
+        let (member, replicator) = (&mut self.member, &mut self.replicator);
+        self.players.settle(
+            &mut self.world,
+            |seat| member.vacate(seat),
+            |slot| replicator.reset(slot),
+        );
         self.world.apply();
         let applied = self.laps.lap(Phase::Apply, start, timer);
         self.world.advance();
         let moved = self.laps.lap(Phase::Move, applied, timer);
         self.world.quantize(self.tick);
-        self.replicator.publish(self.tick, &self.world);
+        self.world.publish(&mut self.member);
         let quantized = self.laps.lap(Phase::Quantize, moved, timer);
-        self.world.index();
+        let page = self.member.page_mut();
+        page.report = report;
+        self.world.index(&mut page.index);
         self.laps.lap(Phase::Index, quantized, timer);
     }
 
@@ -73,8 +82,12 @@ impl Shard {
             if is_due(viewer, self.tick)
                 && let Some(row) = self.players.row(viewer)
             {
-                let position = self.world.columns().position.map(|axis| axis[row as usize]);
-                self.replicator.select(viewer, Eye { row, position }, &self.world, self.tick);
+                let columns = self.world.columns();
+                let position = columns.position.map(|axis| axis[row as usize]);
+                let eye = Eye { row: columns.seats[row as usize], position };
+                let member = &self.member;
+                let indexes = (0..member.members()).map(|place| &member.page_of(place).index);
+                self.replicator.select(viewer, eye, indexes, member.published());
             }
         }
     }
@@ -84,8 +97,9 @@ impl Shard {
         let viewers = self.players.inside();
         let next = &viewers[first + count..(first + count + BLOCK).min(viewers.len())];
         next.iter().for_each(|&viewer| self.replicator.anticipate(viewer));
+        let published = self.member.published();
         for (place, &viewer) in viewers[first..first + count].iter().enumerate() {
-            self.replicator.diff(place, viewer);
+            self.replicator.diff(place, viewer, published);
         }
     }
 
@@ -112,7 +126,8 @@ impl Shard {
             let state = self.viewer_state(row, begun.sequence);
             let end = HEADER_LEN + self.config.budget;
             let room = &mut out[body..end];
-            let len = self.replicator.encode(offset, viewer, self.tick, &state, room);
+            let published = self.member.published();
+            let len = self.replicator.encode(offset, viewer, published, &state, room);
             let message_len = (len + 1) as u16;
             out[begun.body..begun.body + 2].copy_from_slice(&message_len.to_le_bytes());
             out[begun.body + 2] = to_client::DELTA_SYNC;

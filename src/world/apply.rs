@@ -115,9 +115,9 @@ mod tests {
     const FORWARD: Input = Input { move_x: 127, move_y: 0, yaw: 7, buttons: 0 };
 
     fn world_with(kind: Kind, rate: TickRate) -> (World, Row) {
-        let mut world = World::new(WorldConfig::new(9, rate));
+        let mut world = World::new(WorldConfig { capacity: 9, rate });
         let id = EntityId::from_parts(3, 1);
-        let spawn = Spawn { id, kind, position: [4e5, 4e5, 0.0], yaw: 0, faction: 0 };
+        let spawn = Spawn { id, kind, position: [4e5, 4e5, 0.0], yaw: 0, faction: 0, seat: 0 };
         let row = world.spawn(spawn).expect("an empty world has room");
         (world, row)
     }
@@ -230,7 +230,8 @@ mod tests {
         world.despawn(row);
         assert!(!world.set_input(row, 10, FORWARD));
         let id = EntityId::from_parts(3, 2);
-        let spawn = Spawn { id, kind: Kind::Player, position: [0.0; 3], yaw: 0, faction: 0 };
+        let spawn =
+            Spawn { id, kind: Kind::Player, position: [0.0; 3], yaw: 0, faction: 0, seat: 0 };
         assert_eq!(world.spawn(spawn), Ok(row));
         step(&mut world);
         assert_eq!(speed_x(&world), 0.0, "input of the dead does not move the living");

@@ -13,6 +13,7 @@ use crate::units::{EntityId, Tick};
 pub(super) struct Store {
     pub(super) kind: Box<[Kind]>,
     pub(super) faction: Box<[u8]>,
+    pub(super) seat: Box<[u32]>,
     pub(super) intake: Box<[Intake]>,
     pub(super) position: [Floats; 3],
     pub(super) velocity: [Floats; 3],
@@ -39,6 +40,7 @@ impl Store {
         Self {
             kind: vec![Kind::Player; padded(capacity)].into_boxed_slice(),
             faction: vec![0; padded(capacity)].into_boxed_slice(),
+            seat: vec![0; padded(capacity)].into_boxed_slice(),
             intake: vec![Intake::default(); padded(capacity)].into_boxed_slice(),
             position: [floats(), floats(), floats()],
             velocity: [floats(), floats(), floats()],
@@ -64,6 +66,7 @@ impl Store {
             + self.quantized.memory_bytes()
             + size_of_val(&*self.kind)
             + size_of_val(&*self.faction)
+            + size_of_val(&*self.seat)
             + size_of_val(&*self.intake)
     }
 
@@ -72,6 +75,7 @@ impl Store {
         let row = row as usize;
         self.kind[row] = Kind::Player;
         self.faction[row] = 0;
+        self.seat[row] = 0;
         self.intake[row] = Intake::default();
         for column in self.floats_mut() {
             column.lanes_mut()[row] = 0.0;
@@ -114,6 +118,7 @@ impl Store {
             ids,
             kinds: &self.kind[..rows],
             factions: &self.faction[..rows],
+            seats: &self.seat[..rows],
             position: [x, y, z].map(|column| &column.lanes()[..rows]),
             velocity: [vx, vy, vz].map(|column| &column.lanes()[..rows]),
             quantized: &bytemuck::cast_slice(self.quantized.blocks())[..rows],
@@ -157,6 +162,8 @@ pub struct Columns<'a> {
     pub kinds: &'a [Kind],
     /// Whose side it is on.
     pub factions: &'a [u8],
+    /// Its row in the published columns.
+    pub seats: &'a [u32],
     /// x, y, z in centimetres; finite and inside the map.
     pub position: [&'a [f32]; 3],
     /// x, y, z in cm/s; finite.

@@ -1,9 +1,8 @@
 //! Allocation of entity ids: an index that is reused, and a generation that tells its users apart.
 //!
-//! Each shard has a range of indices of its own, so ids are unique without talking to anybody. A
-//! released index goes to the back of the queue: with 1,000 free indices, an id that somebody still
-//! remembers comes back only after some four million others. The shard owns one allocator and
-//! releases an id when its entity is gone.
+//! A released index goes to the back of the queue: with 1,000 free indices, an id that somebody
+//! still remembers comes back only after some four million others. The gate owns the allocator and
+//! releases an id when its session has ended.
 
 use crate::limits::ENTITIES_MAX;
 use crate::units::EntityId;
@@ -14,7 +13,7 @@ use std::ops::Range;
 const GENERATION_MAX: u16 = 4095;
 
 /// Ids of one range of indices.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntityIds {
     first: u32,
     /// By index: generation of the id in use, or of the next one.
@@ -38,6 +37,11 @@ impl EntityIds {
             in_use: vec![false; count].into_boxed_slice(),
             free: (0..count as u32).collect(),
         }
+    }
+
+    /// Whether there is an id that is not in use.
+    pub fn has_room(&self) -> bool {
+        !self.free.is_empty()
     }
 
     /// An id that is not in use; `None` if all are.

@@ -1,11 +1,11 @@
 //! Phase index: who stands where, sorted, so that select can ask who is near.
 //!
-//! An [`Index`] is a copy: it shows the world as it was when the phase ended and refers to rows of
-//! that moment. It covers the rows of one world; a viewer that sees several worlds asks their
-//! indexes one after the other with one [`Nearest`]. The grid and the selection are `kernel::grid`
+//! An [`Index`] is a copy: it shows the world as it was when the phase ended, and names entities by
+//! their seats. It covers one world; a viewer that sees several worlds asks their indexes one after
+//! the other with one [`Nearest`]. The grid and the selection are `kernel::grid`
 //! and `kernel::nearest`.
 
-use super::{Row, World};
+use super::World;
 use crate::kernel::grid::Grid;
 use crate::kernel::nearest::{HeldSet, Nearest, Probe};
 use crate::state::{Kind, flags};
@@ -22,7 +22,14 @@ pub struct Index {
 impl Index {
     /// An empty index of `capacity` rows. `radius` by kind in centimetres; what is held stays
     /// visible up to `leave_factor` times that.
+    ///
+    /// # Panics
+    /// If a radius or the factor is not positive and finite.
     pub fn new(capacity: usize, radius: [f32; Kind::COUNT], leave_factor: f32) -> Self {
+        assert!(
+            radius.iter().chain([&leave_factor]).all(|value| value.is_finite() && *value > 0.0),
+            "radii and the leave factor are positive numbers"
+        );
         let leave_factor = leave_factor.max(1.0);
         let squared = |radius: f32| (radius * radius).min(f32::MAX);
         Self {
@@ -42,9 +49,9 @@ impl Index {
         self.leave_squared[kind as usize]
     }
 
-    /// The rows of a kind, neighbours near each other. Asking [`Self::visible`] for viewers in this
+    /// The seats of a kind, neighbours near each other. Asking [`Self::visible`] for viewers in this
     /// order is a third faster than in random order, since one query warms the cache for the next.
-    pub fn rows_by_place(&self, kind: Kind) -> &[Row] {
+    pub fn rows_by_place(&self, kind: Kind) -> &[u32] {
         self.grid.rows_by_place(kind)
     }
 
@@ -58,15 +65,13 @@ impl Index {
     /// `out`) the `VISIBLE_MAX` nearest by (d², id), where d² is
     /// `kernel::nearest::distance_squared`. Exact.
     ///
-    /// `row_offset` is added to every row, and `held` is asked about rows with the offset. The
-    /// viewer's own entity is not excluded; entities that are invisible are not in the index.
-    pub fn visible(&self, viewer: [f32; 3], row_offset: u32, held: &HeldSet, out: &mut Nearest) {
+    /// The viewer's own entity is not excluded; entities that are invisible are not in the index.
+    pub fn visible(&self, viewer: [f32; 3], held: &HeldSet, out: &mut Nearest) {
         for kind in Kind::ALL {
             let probe = Probe {
                 viewer,
                 enter_squared: self.enter_squared[kind as usize],
                 leave_squared: self.leave_squared[kind as usize],
-                row_offset,
             };
             self.grid.gather(kind, &probe, held, out);
         }
@@ -75,14 +80,15 @@ impl Index {
 }
 
 impl World {
-    /// Phase index.
-    pub fn index(&mut self) {
+    /// Phase index: `index` shows this world as of now.
+    pub fn index(&self, index: &mut Index) {
         let ids = self.roster.ids();
         let kinds = &self.store.kind[..ids.len()];
         let posture = &self.store.posture.lanes()[..ids.len()];
         let hidden = u32::from(flags::IS_INVISIBLE) << 24;
         let position = self.store.position.each_ref().map(|column| &column.lanes()[..ids.len()]);
-        self.index.grid.rebuild(ids, position, |row| {
+        let seats = &self.store.seat[..ids.len()];
+        index.grid.rebuild(ids, seats, position, |row| {
             let listed = ids[row] != EntityId::NONE && posture[row] & hidden == 0;
             listed.then(|| kinds[row])
         });

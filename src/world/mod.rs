@@ -1,7 +1,7 @@
 //! The world of one shard: entities in columns, advanced tick by tick.
 //!
 //! A tick is four phases, called by the shard in this order: [`World::apply`], [`World::advance`]
-//! (move), [`World::quantize`], [`World::index`]. Between ticks the shard spawns and despawns and
+//! (move), [`World::quantize`] with [`World::publish`], [`World::index`]. Between ticks the shard spawns and despawns and
 //! hands in inputs. The world reads no clock and no randomness: the same calls give the same
 //! [`World::hash`] for any layout of rows and any width of the processor's lanes. It knows nothing
 //! of connections, and after [`World::new`] it allocates nothing.
@@ -12,6 +12,7 @@ mod hash;
 mod ids;
 mod index;
 mod r#move;
+mod publish;
 mod quantize;
 mod roster;
 
@@ -40,17 +41,6 @@ pub struct WorldConfig {
     pub capacity: usize,
     /// Ticks per second.
     pub rate: TickRate,
-    /// Distance in centimetres from which an entity is seen, by kind.
-    pub radius: [f32; Kind::COUNT],
-    /// What is seen stays visible up to this many times its radius; at least 1.
-    pub leave_factor: f32,
-}
-
-impl WorldConfig {
-    /// The default radii and leave factor.
-    pub fn new(capacity: usize, rate: TickRate) -> Self {
-        Self { capacity, rate, radius: Kind::ALL.map(Kind::radius), leave_factor: 1.1 }
-    }
 }
 
 /// An entity about to enter the world.
@@ -66,6 +56,9 @@ pub struct Spawn {
     pub yaw: u16,
     /// Whose side it is on.
     pub faction: u8,
+    /// Its row in the columns that are published, for life: where others find it, whichever world
+    /// it lives in.
+    pub seat: u32,
 }
 
 /// Why an entity could not enter the world. Nothing changed.
@@ -126,21 +119,16 @@ pub struct World {
     tick: Tick,
     roster: Roster,
     store: Store,
-    index: Index,
 }
 
 impl World {
     /// An empty world. Allocates everything it will ever need.
     ///
     /// # Panics
-    /// If the capacity is above `limits::ENTITIES_MAX`, or a radius is not positive and finite.
+    /// If the capacity is above `limits::ENTITIES_MAX`.
     pub fn new(config: WorldConfig) -> Self {
-        let WorldConfig { capacity, rate, radius, leave_factor } = config;
+        let WorldConfig { capacity, rate } = config;
         assert!(capacity <= ENTITIES_MAX, "a world has at most {ENTITIES_MAX} rows");
-        assert!(
-            radius.iter().chain([&leave_factor]).all(|value| value.is_finite() && *value > 0.0),
-            "radii and the leave factor are positive numbers"
-        );
         let stale_ticks = rate.ticks_in_ms(STALE_INPUT_MS);
         Self {
             rate,
@@ -148,13 +136,12 @@ impl World {
             tick: 0,
             roster: Roster::new(capacity),
             store: Store::new(capacity),
-            index: Index::new(capacity, radius, leave_factor),
         }
     }
 
     /// Bytes of all allocations, fixed from the start.
     pub fn memory_bytes(&self) -> usize {
-        self.roster.memory_bytes() + self.store.memory_bytes() + self.index.memory_bytes()
+        self.roster.memory_bytes() + self.store.memory_bytes()
     }
 
     /// Puts an entity into the lowest free row, as of the next tick.
@@ -172,6 +159,7 @@ impl World {
         let i = row as usize;
         self.store.kind[i] = spawn.kind;
         self.store.faction[i] = spawn.faction;
+        self.store.seat[i] = spawn.seat;
         for (axis, edge) in [EDGE_XY, EDGE_XY, EDGE_Z].into_iter().enumerate() {
             // Adding zero turns a negative zero into a positive one.
             let inside = spawn.position[axis].clamp(0.0, edge) + 0.0;
@@ -245,11 +233,6 @@ impl World {
     /// The columns, up to the highest living row.
     pub fn columns(&self) -> Columns<'_> {
         self.store.view(self.roster.ids())
-    }
-
-    /// The index as of the last phase index.
-    pub fn published_index(&self) -> &Index {
-        &self.index
     }
 }
 

@@ -1,4 +1,4 @@
-//! A shard with thousands of players and no socket: for benches, and for tests that count.
+//! Shards with thousands of players and no socket: for benches, and for tests that count.
 //!
 //! The players are the cheapest that the server cannot tell from real ones: they hold real keys,
 //! seal real packets, walk, and acknowledge every snapshot, but decode none.
@@ -11,13 +11,16 @@ use std::time::Duration;
 use tidelock::config::{InterestConfig, SpawnRule};
 use tidelock::connection::Admission;
 use tidelock::crypto::aead::PacketKey;
+use tidelock::exchange::{Meeting, exchange};
 use tidelock::host::entropy::SeededEntropy;
 use tidelock::limits::{DATAGRAM_MAX, HEADER_LEN, SNAPSHOT_BUDGET, TAG_LEN};
 use tidelock::metrics::Counters;
 use tidelock::net::{BATCH, Backend, Datagram, Port, ReceiveHandler, ReceiveReport, SendReport};
-use tidelock::shard::{EntryRules, GateEnd, Shard, ShardConfig, Timer, ToShard, pair};
+use tidelock::shard::{
+    EntryRules, GateEnd, Page, Report, Shard, ShardConfig, Timer, ToShard, pair,
+};
 use tidelock::time::Nanos;
-use tidelock::units::TickRate;
+use tidelock::units::{EntityId, TickRate};
 use tidelock::wire::{
     AckBlock, Channel, ConnectionId, ControlMessage, Flags, Header, InputFrame, Writer,
     put_enter_to_world, put_input_frames,
@@ -106,54 +109,69 @@ impl Timer for StageClock {
 
 struct Bot {
     id: ConnectionId,
+    shard: usize,
     key: PacketKey,
     sequence: u64,
     input: u32,
     heading: u64,
 }
 
-/// A shard and its players.
-pub(crate) struct Stage {
+/// One shard with its port and the datagrams for it.
+pub(crate) struct Desk {
     pub(crate) shard: Shard,
     pub(crate) port: Sink,
-    clock: StageClock,
     gate: GateEnd,
+    /// One prepared datagram per player: sender, bytes and length.
+    pub(crate) inbox: Vec<(usize, [u8; 128], usize)>,
+}
+
+/// The shards of one world and their players.
+pub(crate) struct Stage {
+    pub(crate) desks: Vec<Desk>,
+    clock: StageClock,
     bots: Vec<Bot>,
     dice: SeededEntropy,
-    /// One prepared datagram per player: bytes and length.
-    pub(crate) inbox: Vec<([u8; 128], usize)>,
 }
 
 impl Stage {
-    /// `players` players spread over the map so that each sees about `visible` others; everybody is
-    /// inside and acknowledges when this returns.
-    pub(crate) fn new(players: usize, visible: u32) -> Self {
+    /// `players` players in `shards` shards, spread over the map so that each sees about `visible`
+    /// others; everybody is inside and acknowledges when this returns.
+    pub(crate) fn new(players: usize, visible: u32, shards: usize) -> Self {
         let interest = InterestConfig {
             player: InterestConfig::radius_for(visible, players as u32),
             ..InterestConfig::default()
         };
-        let config = ShardConfig {
-            socket_index: 1,
-            players,
-            entities: players,
-            rate: TickRate::DEFAULT,
-            radius: interest.radii(),
-            leave_factor: interest.leave_factor,
-            budget: SNAPSHOT_BUDGET,
-            entry: EntryRules { seed: 1, spawn: SpawnRule::Uniform },
-            canary_seed: 1,
-        };
-        let (gate, shard_end) = pair();
+        let per_shard = players.div_ceil(shards);
+        let page = Page::new(per_shard, interest.radii(), interest.leave_factor);
+        let (keeper, members) = exchange(shards, players, 0, &page);
+        let desks = members.into_iter().map(|member| {
+            let config = ShardConfig {
+                socket_index: member.place() as u8 + 1,
+                players: per_shard,
+                entities: per_shard,
+                rate: TickRate::DEFAULT,
+                budget: SNAPSHOT_BUDGET,
+                entry: EntryRules { seed: 1, spawn: SpawnRule::Uniform },
+                canary_seed: 1,
+            };
+            let (gate, end) = pair();
+            Desk {
+                shard: Shard::new(config, member, end, Arc::new(Counters::default())),
+                port: Sink::new(players),
+                gate,
+                inbox: Vec::with_capacity(per_shard),
+            }
+        });
         let mut stage = Self {
-            shard: Shard::new(config, shard_end, Arc::new(Counters::default())),
-            port: Sink::new(players),
+            desks: desks.collect(),
             clock: StageClock::default(),
-            gate,
             bots: Vec::new(),
             dice: SeededEntropy(1),
-            inbox: vec![([0; 128], 0); players],
         };
-        (0..players).for_each(|player| stage.admit(player));
+        for player in 0..players {
+            assert!(keeper.grant(player as u32, player % shards));
+            stage.admit(player);
+        }
         stage.join();
         for _ in 0..80 {
             stage.prepare_inputs();
@@ -164,7 +182,9 @@ impl Stage {
     }
 
     fn admit(&mut self, player: usize) {
-        let id = ConnectionId::from_parts(1, player as u16, 1 + player as u16 % 4000);
+        let (shards, shard) = (self.desks.len(), player % self.desks.len());
+        let slot = (player / shards) as u16;
+        let id = ConnectionId::from_parts(shard as u8 + 1, slot, 1 + slot % 4000);
         let mut key = [7; 32];
         key[..8].copy_from_slice(&(player as u64).to_le_bytes());
         let admission = Admission {
@@ -174,17 +194,20 @@ impl Stage {
             client_to_server: key,
             server_to_client: [9; 32],
             spawn: None,
+            entity: EntityId::from_parts(player as u32, 1),
+            seat: player as u32,
             accepted_at: self.clock.now(),
         };
-        self.gate.to_shard.send(ToShard::Admit(admission)).expect("the queue holds every slot");
+        let to_shard = &mut self.desks[shard].gate.to_shard;
+        to_shard.send(ToShard::Admit(admission)).expect("the queue holds every slot");
         let key = PacketKey::new(&key);
         let heading = self.dice.next_u64();
-        self.bots.push(Bot { id, key, sequence: 0, input: 0, heading });
+        self.bots.push(Bot { id, shard, key, sequence: 0, input: 0, heading });
     }
 
     /// Every player proves its keys, then asks for its entity.
     fn join(&mut self) {
-        self.shard.read_mail(&self.clock);
+        self.desks.iter_mut().for_each(|desk| desk.shard.read_mail(&self.clock));
         for player in 0..self.bots.len() {
             self.packet(player, Channel::Control, |writer, _| {
                 ControlMessage::CryptoTest([1; 16]).write(writer);
@@ -223,9 +246,11 @@ impl Stage {
     ) {
         let bot = &mut self.bots[player];
         bot.sequence += 1;
-        let (bytes, len) = &mut self.inbox[player];
+        let desk = &mut self.desks[bot.shard];
+        desk.inbox.push((player, [0; 128], 0));
+        let (_, bytes, len) = desk.inbox.last_mut().expect("just pushed");
         let mut writer = Writer::new(&mut bytes[..128 - TAG_LEN]);
-        let newest = self.port.newest[player];
+        let newest = desk.port.newest[player];
         let mut flags = Flags::SEALED;
         if newest > 0 {
             flags = flags.with(Flags::ACKNOWLEDGMENT);
@@ -243,25 +268,33 @@ impl Stage {
 
     /// Receives the prepared datagrams, 64 at a time.
     pub(crate) fn take_in(&mut self) {
-        let mut first = 0;
-        for batch in self.inbox.chunks_mut(BATCH) {
-            let len = batch.len();
-            // An array of places that borrow from the inbox, without a heap allocation.
-            let mut places = batch.iter_mut().enumerate().map(|(offset, (bytes, len))| Datagram {
-                payload: &mut bytes[..*len],
-                from: address(first + offset),
-            });
-            let mut datagrams: [Datagram<'_>; BATCH] = std::array::from_fn(|_| {
-                places.next().unwrap_or(Datagram { payload: &mut [], from: address(0) })
-            });
-            self.shard.take_in(&mut datagrams[..len], &self.clock);
-            first += len;
+        for desk in &mut self.desks {
+            for batch in desk.inbox.chunks_mut(BATCH) {
+                let len = batch.len();
+                // An array of places that borrow from the inbox, without a heap allocation.
+                let mut places = batch.iter_mut().map(|(player, bytes, len)| Datagram {
+                    payload: &mut bytes[..*len],
+                    from: address(*player),
+                });
+                let mut datagrams: [Datagram<'_>; BATCH] = std::array::from_fn(|_| {
+                    places.next().unwrap_or(Datagram { payload: &mut [], from: address(0) })
+                });
+                desk.shard.take_in(&mut datagrams[..len], &self.clock);
+            }
+            desk.inbox.clear();
         }
     }
 
-    /// One tick.
+    /// One tick: all shards simulate and meet, then all replicate.
     pub(crate) fn tick(&mut self) {
-        self.shard.tick(&mut self.port, &self.clock).expect("this port does not fail");
+        for desk in &mut self.desks {
+            desk.shard.simulate(Report::default(), &self.clock);
+            desk.shard.member_mut().arrive();
+        }
+        for Desk { shard, port, .. } in &mut self.desks {
+            assert_eq!(shard.member_mut().poll(), Meeting::Met);
+            shard.replicate(port, &self.clock).expect("this port does not fail");
+        }
         self.clock.ticks.set(self.clock.ticks.get() + 1);
     }
 }

@@ -100,6 +100,8 @@ impl Peer {
             client_to_server: secret(slot, 1),
             server_to_client: secret(slot, 2),
             spawn: (slot % 2 == 1).then_some([i32::from(slot), 2, 3]),
+            entity: crate::units::EntityId::from_parts(1, 1),
+            seat: 0,
             accepted_at: now,
         }
     }

@@ -10,6 +10,7 @@ use crate::crypto::aead::PacketKey;
 use crate::crypto::noise::{Initiator, StaticKeys};
 use crate::crypto::schedule::Root;
 use crate::crypto::token::{Token, TokenAddress, TokenHead, TokenKind, USER_DATA_LEN, seal_token};
+use crate::exchange::exchange;
 use crate::metrics::Counter;
 use crate::wire::{
     ACCEPTED_LEN, Accepted, CONNECT_LEN, COOKIE_LEN, COOKIE_PACKET_LEN, ClientOffer,
@@ -67,13 +68,15 @@ struct World {
 }
 
 /// Everything a drop must leave as it was.
-type Tables = (TokenTable, Answers, Sessions);
+type Tables = (TokenTable, Answers, Sessions, Population);
 
 impl World {
     fn new(config: GateConfig) -> Self {
         let mut entropy = Seeded(1);
         let now = Nanos::from_ms(50);
-        let gate = Gate::new(config, now, &mut entropy);
+        // Nobody ticks here and lets go of seats, so there are plenty.
+        let (keeper, _) = exchange(config.shards.into(), 1_000, 0, &());
+        let gate = Gate::new(config, keeper, now, &mut entropy);
         let at = Moment { now, unix_s: BOOT_S + 10, tick: 600 };
         Self { gate, counters: Counters::default(), entropy, at, reply: Vec::new() }
     }
@@ -86,7 +89,7 @@ impl World {
 
     fn tables(&self) -> Tables {
         let gate = &self.gate;
-        (gate.tokens.clone(), gate.answers.clone(), gate.sessions.clone())
+        (gate.tokens.clone(), gate.answers.clone(), gate.sessions.clone(), gate.population.clone())
     }
 
     /// Lets the gate handle a datagram, and checks what holds for every one: no amplification, a

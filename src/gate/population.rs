@@ -1,0 +1,148 @@
+//! Who becomes which entity: hands out entity ids and, for each, a seat in the published columns.
+//!
+//! Ids are handed out in the order of the admissions, whatever shard the player goes to, so that
+//! the same players get the same ids for any number of shards. Seats are memory: each shard has a
+//! block of its own, so that shards rarely write to the same cache line, and takes seats of other
+//! blocks only when its own is used up.
+
+use crate::exchange::Keeper;
+use crate::units::EntityId;
+use crate::world::EntityIds;
+
+/// The ids and seats of one world.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Population {
+    keeper: Keeper,
+    ids: EntityIds,
+    /// Free seats of each shard's block, the next one last.
+    free: Vec<Vec<u32>>,
+    /// Seats that a shard owns already and that nobody sits in: the admission never reached it.
+    granted: Vec<Vec<u32>>,
+    /// Seats that were given back and may still be shown: until their shard lets go of them.
+    cooling: Vec<u32>,
+    /// Seats of one block; the last block may have fewer.
+    block: usize,
+}
+
+impl Population {
+    /// For `shards` shards that share the rows of `keeper`.
+    pub(super) fn new(keeper: Keeper, shards: usize) -> Self {
+        let rows = keeper.rows();
+        let block = rows.div_ceil(shards).max(1);
+        let of_shard = |shard: usize| {
+            let mut seats = Vec::with_capacity(block);
+            let first = (shard * block).min(rows);
+            seats.extend((first as u32..(first + block).min(rows) as u32).rev());
+            seats
+        };
+        Self {
+            keeper,
+            ids: EntityIds::new(0..rows as u32),
+            free: (0..shards).map(of_shard).collect(),
+            granted: (0..shards).map(|_| Vec::with_capacity(rows)).collect(),
+            cooling: Vec::with_capacity(rows),
+            block,
+        }
+    }
+
+    /// Whether there is an entity for one more player of `shard`.
+    pub(super) fn has_room(&self, shard: usize) -> bool {
+        self.ids.has_room()
+            && (!self.granted[shard].is_empty()
+                || self.free.iter().any(|free| !free.is_empty())
+                || self.cooling.iter().any(|&seat| self.keeper.is_free(seat)))
+    }
+
+    /// An entity for a player of `shard`, whose seat that shard owns from now on. `None` exactly if
+    /// [`Self::has_room`] says no.
+    pub(super) fn allocate(&mut self, shard: usize) -> Option<(EntityId, u32)> {
+        if !self.has_room(shard) {
+            return None;
+        }
+        let seat = match self.granted[shard].pop() {
+            Some(seat) => seat,
+            None => self.grant(shard)?,
+        };
+        Some((self.ids.allocate()?, seat))
+    }
+
+    fn grant(&mut self, shard: usize) -> Option<u32> {
+        for place in (0..self.cooling.len()).rev() {
+            if self.keeper.is_free(self.cooling[place]) {
+                let seat = self.cooling.swap_remove(place);
+                self.free[seat as usize / self.block].push(seat);
+            }
+        }
+        let own = self.free[shard].pop();
+        let seat = own.or_else(|| self.free.iter_mut().max_by_key(|free| free.len())?.pop())?;
+        let granted = self.keeper.grant(seat, shard);
+        debug_assert!(granted, "a free seat has no owner");
+        Some(seat)
+    }
+
+    /// The shard will let go of the seat, as soon as nobody is shown in it.
+    pub(super) fn release(&mut self, id: EntityId, seat: u32) {
+        let known = self.ids.release(id);
+        debug_assert!(known, "released once");
+        self.cooling.push(seat);
+    }
+
+    /// The shard never heard of the seat, so it will not let go of it.
+    pub(super) fn release_unused(&mut self, id: EntityId, seat: u32, shard: usize) {
+        let known = self.ids.release(id);
+        debug_assert!(known, "released once");
+        self.granted[shard].push(seat);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::exchange;
+
+    #[test]
+    fn ids_do_not_depend_on_the_number_of_shards() {
+        let ids = |shards: usize| {
+            let (keeper, _) = exchange(shards, 12, 0, &());
+            let mut population = Population::new(keeper, shards);
+            (0..12).map(|n| population.allocate(n % shards).expect("room").0).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(1), ids(3));
+        assert_eq!(ids(1), ids(5));
+    }
+
+    #[test]
+    fn a_shard_sits_in_its_own_block_while_there_is_room() {
+        let (keeper, _) = exchange(2, 5, 0, &());
+        let mut population = Population::new(keeper, 2);
+        let seats: Vec<_> = (0..5).map(|_| population.allocate(1).expect("room").1).collect();
+        assert_eq!(seats, [3, 4, 0, 1, 2]);
+        assert!(!population.has_room(0) && population.allocate(0).is_none());
+    }
+
+    #[test]
+    fn a_seat_is_granted_again_only_after_its_shard_let_go_of_it() {
+        let (keeper, mut members) = exchange(1, 1, 0, &());
+        let mut population = Population::new(keeper, 1);
+        let (id, seat) = population.allocate(0).expect("room");
+        population.release(id, seat);
+        assert!(population.allocate(0).is_none());
+        members[0].vacate(seat);
+        for _ in 0..2 {
+            assert!(!population.has_room(0));
+            members[0].arrive();
+            members[0].poll();
+        }
+        let (second, again) = population.allocate(0).expect("free by now");
+        assert_eq!((again, second.generation()), (seat, id.generation() + 1));
+    }
+
+    #[test]
+    fn a_seat_of_an_admission_that_got_lost_is_used_for_the_next_one() {
+        let (keeper, _) = exchange(2, 2, 0, &());
+        let mut population = Population::new(keeper, 2);
+        let (id, seat) = population.allocate(1).expect("room");
+        population.release_unused(id, seat, 1);
+        assert_eq!(population.allocate(1).map(|(_, seat)| seat), Some(seat));
+    }
+}

@@ -1,0 +1,24 @@
+//! What the world shows the other shards: its rows, each at its seat.
+//!
+//! The end of phase quantize, called by the shard.
+
+use super::World;
+use crate::exchange::{Member, PublishedRow};
+use crate::units::EntityId;
+
+impl World {
+    /// Publishes every living row for the tick that was just quantized. A seat that `member` does
+    /// not own stays as it is.
+    pub fn publish<P>(&self, member: &mut Member<P>) {
+        let columns = self.columns();
+        for (row, &id) in columns.ids.iter().enumerate().filter(|(_, id)| **id != EntityId::NONE) {
+            let shown = PublishedRow {
+                state: columns.quantized[row],
+                changed: columns.changed[row],
+                id,
+                kind: columns.kinds[row],
+            };
+            member.publish(columns.seats[row], &shown);
+        }
+    }
+}
