@@ -1,8 +1,8 @@
 //! The whole tick without sockets, authenticated encryption in both directions included: receive
 //! the inputs of all players, move them, send each its snapshot.
 //!
-//! A shard has at most 4,096 sessions, so 10,000 players are three shards of one world, one after the
-//! other on one core. Making the players' own packets is not timed.
+//! A shard has at most 4,096 sessions, so 10,000 players are three shards of one world, one after
+//! the other on one core. Making the players' own packets is not timed.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;

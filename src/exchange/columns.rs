@@ -201,7 +201,7 @@ impl<P> Pages<P> {
     /// The caller is `member`, is in tick `tick` (rule 1 of the law), and holds no other reference
     /// to this value.
     #[expect(clippy::mut_from_ref, reason = "the law of the file makes it the only reference")]
-    pub(super) unsafe fn get_mut(&self, member: usize, tick: Tick) -> &mut P {
+    pub(super) unsafe fn page_mut(&self, member: usize, tick: Tick) -> &mut P {
         // SAFETY: by rule 1 nobody but the caller touches this place, and it holds one reference.
         unsafe { &mut *self.0[member * PAGES + tick as usize % PAGES].0.get() }
     }
@@ -210,7 +210,7 @@ impl<P> Pages<P> {
     ///
     /// # Safety
     /// The caller keeps rule 2 of the law as long as the result lives.
-    pub(super) unsafe fn get(&self, member: usize, tick: Tick) -> &P {
+    pub(super) unsafe fn page(&self, member: usize, tick: Tick) -> &P {
         // SAFETY: by rule 2 nobody writes this place meanwhile.
         unsafe { &*self.0[member * PAGES + tick as usize % PAGES].0.get() }
     }

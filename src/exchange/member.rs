@@ -93,7 +93,7 @@ impl<P> Member<P> {
     pub fn page_of(&self, member: usize) -> &P {
         assert_eq!(self.turn, Turn::Open, "reading ends with the arrival");
         // SAFETY: rule 2 of the law, as in `published`.
-        unsafe { self.pages.get(member, self.tick) }
+        unsafe { self.pages.page(member, self.tick) }
     }
 
     /// Publishes a row of the next tick; nothing happens to a row that is not this member's.
@@ -116,7 +116,7 @@ impl<P> Member<P> {
         assert_eq!(self.turn, Turn::Open, "writing ends with the arrival");
         // SAFETY: rule 1 of the law: the page of the next tick is ours alone until we arrive, and
         // `&mut self` makes this the only reference.
-        unsafe { self.pages.get_mut(self.place, self.tick + 1) }
+        unsafe { self.pages.page_mut(self.place, self.tick + 1) }
     }
 
     /// Gives up a row: it is published as empty in this tick and the next, then the gate may grant

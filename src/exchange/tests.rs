@@ -1,3 +1,5 @@
+//! The exchange in one thread and in several: what is read is what was published, and nothing else.
+
 use super::*;
 use crate::state::{Kind, QuantizedState};
 use crate::units::EntityId;

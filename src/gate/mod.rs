@@ -90,7 +90,8 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Takes all the memory the gate will ever use. Players become entities in the rows of `keeper`.
+    /// Takes all the memory the gate will ever use. Players become entities in the rows of
+    /// `keeper`.
     ///
     /// # Panics
     /// If the configuration asks for no shard or for more than 4,096 slots in one.

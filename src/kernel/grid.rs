@@ -211,9 +211,9 @@ impl Grid {
         }
     }
 
-    /// The published rows of `kind` in the order of their cells. Viewers that ask in this order find the
-    /// entities around them in the cache already: a query takes a third less time than in random
-    /// order.
+    /// The published rows of `kind` in the order of their cells. Viewers that ask in this order
+    /// find the entities around them in the cache already: a query takes a third less time than in
+    /// random order.
     pub fn rows_by_place(&self, kind: Kind) -> &[u32] {
         let Cells { columns, rows, base, .. } = &self.cells[kind as usize];
         if *base == NOWHERE {

@@ -195,8 +195,8 @@ impl Encoder<'_> {
     }
 }
 
-/// Age of the baseline `acknowledged` seen from `tick`: 1..=62, or 0 if there is none that can still
-/// be read while the next tick is written.
+/// Age of the baseline `acknowledged` seen from `tick`: 1..=62, or 0 if there is none that can
+/// still be read while the next tick is written.
 #[inline]
 pub fn baseline_age(tick: Tick, acknowledged: Tick) -> u8 {
     let age = tick.wrapping_sub(acknowledged);

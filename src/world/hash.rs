@@ -4,14 +4,20 @@
 //! full precision state, the intent, the age of the input, and the quantized row.
 
 use super::World;
+use crate::units::Tick;
 
 impl World {
-    /// Hash of all entities and of the tick. Each entity is hashed by itself, and the sum is taken,
-    /// so the order of rows does not matter. Inputs that wait for the next apply are not part of
+    /// Hash of all entities and of the tick. Inputs that wait for the next apply are not part of
     /// it.
     pub fn hash(&self) -> u64 {
+        hash_of(self.tick, [self.digest()])
+    }
+
+    /// Hash of all entities. Each is hashed by itself, and the sum is taken, so the order of rows
+    /// does not matter, nor does it matter how the entities of one world are spread over several.
+    pub fn digest(&self) -> u64 {
         let store = &self.store;
-        let mut sum = mix(0, u64::from(self.tick));
+        let mut sum = 0_u64;
         for (row, id) in self.roster.ids().iter().enumerate().filter(|(_, id)| id.0 != 0) {
             let mut state = mix(u64::from(id.0), u64::from(store.kind[row] as u8));
             state = mix(state, u64::from(store.faction[row]));
@@ -29,6 +35,11 @@ impl World {
         }
         sum
     }
+}
+
+/// Hash of the world at `tick` that consists of the parts with these digests.
+pub fn hash_of(tick: Tick, digests: impl IntoIterator<Item = u64>) -> u64 {
+    digests.into_iter().fold(mix(0, u64::from(tick)), u64::wrapping_add)
 }
 
 /// One round of splitmix64 over both.

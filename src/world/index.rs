@@ -49,8 +49,9 @@ impl Index {
         self.leave_squared[kind as usize]
     }
 
-    /// The seats of a kind, neighbours near each other. Asking [`Self::visible`] for viewers in this
-    /// order is a third faster than in random order, since one query warms the cache for the next.
+    /// The seats of a kind, neighbours near each other. Asking [`Self::visible`] for viewers in
+    /// this order is a third faster than in random order, since one query warms the cache for the
+    /// next.
     pub fn rows_by_place(&self, kind: Kind) -> &[u32] {
         self.grid.rows_by_place(kind)
     }

@@ -1,10 +1,10 @@
 //! The world of one shard: entities in columns, advanced tick by tick.
 //!
 //! A tick is four phases, called by the shard in this order: [`World::apply`], [`World::advance`]
-//! (move), [`World::quantize`] with [`World::publish`], [`World::index`]. Between ticks the shard spawns and despawns and
-//! hands in inputs. The world reads no clock and no randomness: the same calls give the same
-//! [`World::hash`] for any layout of rows and any width of the processor's lanes. It knows nothing
-//! of connections, and after [`World::new`] it allocates nothing.
+//! (move), [`World::quantize`] with [`World::publish`], [`World::index`]. Between ticks the shard
+//! spawns and despawns and hands in inputs. The world reads no clock and no randomness: the same
+//! calls give the same [`World::hash`] for any layout of rows and any width of the processor's
+//! lanes. It knows nothing of connections, and after [`World::new`] it allocates nothing.
 
 mod apply;
 mod columns;
@@ -19,6 +19,7 @@ mod roster;
 pub use crate::kernel::nearest::{HeldSet, Nearest};
 pub use apply::{Input, STALE_INPUT_MS, buttons};
 pub use columns::Columns;
+pub use hash::hash_of;
 pub use ids::EntityIds;
 pub use index::Index;
 

@@ -1,0 +1,45 @@
+//! The world does not depend on how many shards compute it.
+
+mod stage;
+
+use stage::Stage;
+use tidelock::metrics::Counter;
+use tidelock::world::hash_of;
+
+/// The hash of the whole world after each of `ticks` ticks, and how many entities were seen in all.
+fn run(shards: usize, ticks: usize) -> (Vec<u64>, u64) {
+    let mut stage = Stage::new(150, 20, shards);
+    let trail = (0..ticks).map(|_| {
+        stage.prepare_inputs();
+        stage.take_in();
+        stage.tick();
+        let tick = stage.desks[0].shard.tick_number();
+        hash_of(tick, stage.desks.iter().map(|desk| desk.shard.world().digest()))
+    });
+    let trail = trail.collect();
+    let mut seen = 0;
+    for desk in &stage.desks {
+        let counters = desk.shard.counters();
+        assert!(counters.read(Counter::Inputs) > ticks as u64, "everybody walks");
+        seen += counters.read(Counter::VisiblePairs);
+    }
+    (trail, seen)
+}
+
+#[test]
+fn the_same_inputs_give_the_same_world_for_any_number_of_shards() {
+    let (expected, seen_by_one) = run(1, 120);
+    assert!(expected.windows(2).all(|pair| pair[0] != pair[1]), "the world moves");
+    for shards in [2, 3, 4, 7] {
+        let (hashes, seen) = run(shards, 120);
+        assert_eq!(hashes, expected, "{shards} shards");
+        // Viewers take their turns in another order, so the edge of sight differs by a tick or two.
+        let difference = seen.abs_diff(seen_by_one) as f64 / seen_by_one as f64;
+        assert!(difference < 0.02, "{seen} of {seen_by_one} pairs with {shards} shards");
+    }
+}
+
+#[test]
+fn two_runs_are_equal_in_everything_that_is_counted() {
+    assert_eq!(run(3, 60), run(3, 60));
+}
