@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 #[path = "../tests/stage/mod.rs"]
 mod stage;
 use stage::Stage;
+use tidelock::config::SpawnRule;
 
 fn whole_tick(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("tick");
     group.sample_size(10).measurement_time(Duration::from_secs(5));
     for (players, shards) in [(1_000, 1), (5_000, 2), (10_000, 3)] {
-        let mut stage = Stage::new(players, 50, shards);
+        let mut stage = Stage::new(SpawnRule::Uniform, players, 50, shards);
         group.throughput(Throughput::Elements(players as u64));
         group.bench_function(format!("{players} players, 50 visible"), |bencher| {
             bencher.iter_custom(|ticks| {

@@ -3,12 +3,13 @@
 mod stage;
 
 use stage::Stage;
+use tidelock::config::SpawnRule;
 use tidelock::metrics::Counter;
 use tidelock::world::hash_of;
 
 /// The hash of the whole world after each of `ticks` ticks, and how many entities were seen in all.
 fn run(shards: usize, ticks: usize) -> (Vec<u64>, u64) {
-    let mut stage = Stage::new(150, 20, shards);
+    let mut stage = Stage::new(SpawnRule::Plaza, 150, 20, shards);
     let trail = (0..ticks).map(|_| {
         stage.prepare_inputs();
         stage.take_in();
@@ -17,12 +18,15 @@ fn run(shards: usize, ticks: usize) -> (Vec<u64>, u64) {
         hash_of(tick, stage.desks.iter().map(|desk| desk.shard.world().digest()))
     });
     let trail = trail.collect();
-    let mut seen = 0;
+    let (mut seen, mut hits) = (0, 0);
     for desk in &stage.desks {
         let counters = desk.shard.counters();
         assert!(counters.read(Counter::Inputs) > ticks as u64, "everybody walks");
         seen += counters.read(Counter::VisiblePairs);
+        hits += counters.read(Counter::EffectsSent);
+        assert_eq!(counters.read(Counter::EffectsLost), 0);
     }
+    assert!(hits > 50, "{hits} hits: many must cross from shard to shard");
     (trail, seen)
 }
 

@@ -4,11 +4,12 @@ mod counting;
 mod stage;
 
 use stage::Stage;
+use tidelock::config::SpawnRule;
 use tidelock::metrics::{Counter, DropReason};
 
 #[test]
 fn a_thousand_warm_ticks_allocate_nothing() {
-    let mut stage = Stage::new(300, 50, 2);
+    let mut stage = Stage::new(SpawnRule::Uniform, 300, 50, 2);
     let sum = |stage: &Stage, counter| -> u64 {
         stage.desks.iter().map(|desk| desk.shard.counters().read(counter)).sum()
     };

@@ -74,6 +74,7 @@ pub(super) struct Columns {
     changed: Box<[Place<Tick>]>,
     ids: Box<[Place<EntityId>]>,
     kinds: Box<[Place<Kind>]>,
+    hosts: Box<[Place<u8>]>,
 }
 
 /// One value per member and tick.
@@ -91,12 +92,21 @@ pub struct PublishedRow {
     pub id: EntityId,
     /// Its kind.
     pub kind: Kind,
+    /// The member that will have the entity in the tick after the next: what is sent to the entity
+    /// in the next tick goes there. A hand-over is announced here one tick ahead, so that nothing
+    /// arrives where the entity has just left.
+    pub host: u8,
 }
 
 impl PublishedRow {
     /// A row without an entity.
-    pub const EMPTY: Self =
-        Self { state: QuantizedState::DEFAULT, changed: 0, id: EntityId::NONE, kind: Kind::Player };
+    pub const EMPTY: Self = Self {
+        state: QuantizedState::DEFAULT,
+        changed: 0,
+        id: EntityId::NONE,
+        kind: Kind::Player,
+        host: 0,
+    };
 }
 
 impl Columns {
@@ -109,6 +119,7 @@ impl Columns {
             changed: places(rows * PAGES, &empty.changed),
             ids: places(rows * PAGES, &empty.id),
             kinds: places(rows * PAGES, &empty.kind),
+            hosts: places(rows * PAGES, &empty.host),
         }
     }
 
@@ -123,6 +134,7 @@ impl Columns {
             + size_of_val(&*self.changed)
             + size_of_val(&*self.ids)
             + size_of_val(&*self.kinds)
+            + size_of_val(&*self.hosts)
     }
 
     /// The member that owns `row`; `None` if it is the gate's to grant.
@@ -152,12 +164,13 @@ impl Columns {
     pub(super) unsafe fn write(&self, tick: Tick, row: u32, value: &PublishedRow) {
         let row = row as usize;
         // SAFETY: the caller owns the row in this tick, so by the argument at the top no other
-        // thread reads or writes these four places now, and no reference to them lives.
+        // thread reads or writes these five places now, and no reference to them lives.
         unsafe {
             *self.history_page(tick)[row].0.get() = value.state;
             *self.page(&self.changed, tick)[row].0.get() = value.changed;
             *self.page(&self.ids, tick)[row].0.get() = value.id;
             *self.page(&self.kinds, tick)[row].0.get() = value.kind;
+            *self.page(&self.hosts, tick)[row].0.get() = value.host;
         }
     }
 
@@ -183,6 +196,7 @@ impl Columns {
                 changed: values(self.page(&self.changed, tick)),
                 ids: values(self.page(&self.ids, tick)),
                 kinds: values(self.page(&self.kinds, tick)),
+                hosts: values(self.page(&self.hosts, tick)),
             }
         }
     }
@@ -224,6 +238,7 @@ pub struct Published<'a> {
     changed: &'a [Tick],
     ids: &'a [EntityId],
     kinds: &'a [Kind],
+    hosts: &'a [u8],
 }
 
 impl<'a> Published<'a> {
@@ -266,6 +281,12 @@ impl<'a> Published<'a> {
     #[inline]
     pub fn kind(&self, row: u32) -> Kind {
         self.kinds[row as usize]
+    }
+
+    /// The member that will have the occupant of `row` in the tick after the next.
+    #[inline]
+    pub fn host(&self, row: u32) -> usize {
+        usize::from(self.hosts[row as usize])
     }
 }
 

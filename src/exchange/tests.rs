@@ -11,6 +11,7 @@ fn row(entity: u32, tick: Tick) -> PublishedRow {
         changed: tick,
         id: EntityId::from_parts(entity, 1),
         kind: Kind::Monster,
+        host: 0,
     }
 }
 

@@ -138,6 +138,10 @@ named_enum! {
         Overruns = "overruns",
         /// Times a shard was too far behind to catch up, and its schedule was moved.
         ScheduleShifts = "schedule_shifts",
+        /// Effects of entities on others, sent to be applied in the next tick.
+        EffectsSent = "effects_sent",
+        /// Effects that a full queue did not take.
+        EffectsLost = "effects_lost",
         /// Players summed over ticks: one player for one tick is one player-tick.
         PlayerTicks = "player_ticks",
         /// Thread CPU time of the shard, nanoseconds.

@@ -151,7 +151,8 @@ impl Server {
             meeting_spin: MEETING_SPIN,
         };
         let mut shards = Vec::new();
-        for (index, member) in members.into_iter().enumerate() {
+        let links = shard::links(count, config.world.entities as usize);
+        for (index, (member, links)) in members.into_iter().zip(links).enumerate() {
             let (gate_end, shard_end) = shard::pair();
             let counters = Arc::new(Counters::default());
             let thread = ShardThread {
@@ -161,6 +162,7 @@ impl Server {
                 port: port_config(config),
                 shard: shard_config(config, index),
                 member,
+                links,
                 company: company.clone(),
                 pace,
                 clock,

@@ -6,7 +6,7 @@ use crate::host::clock::Clock;
 use crate::host::cores;
 use crate::metrics::Counters;
 use crate::net::{Backend, BoundSocket, Port, PortConfig, open_port};
-use crate::shard::{self, Ended, Pace, Page, Shard, ShardConfig, ShardEnd, Waiters};
+use crate::shard::{self, Ended, Links, Pace, Page, Shard, ShardConfig, ShardEnd, Waiters};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
@@ -20,6 +20,7 @@ pub(super) struct ShardThread {
     pub(super) port: PortConfig,
     pub(super) shard: ShardConfig,
     pub(super) member: Member<Page>,
+    pub(super) links: Links,
     pub(super) company: Company,
     pub(super) pace: Pace,
     pub(super) clock: Clock,
@@ -52,7 +53,7 @@ impl ShardThread {
         cores::pin_current_thread(self.core)?;
         let mut port = open_port(self.socket, self.backend, &self.port)
             .map_err(|error| StartError(format!("cannot open the network port: {error}")))?;
-        let mut shard = Shard::new(self.shard, self.member, self.mail, self.counters);
+        let mut shard = Shard::new(self.shard, self.member, self.links, self.mail, self.counters);
         // Nobody is there to hear it only if the server gave up meanwhile.
         let _ = ready.send(shard.memory_bytes());
         let port: &mut dyn Port = &mut *port;

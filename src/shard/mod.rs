@@ -5,19 +5,23 @@
 //! simulations drive it directly. `pacing` drives it on a pinned thread, against the absolute
 //! schedule.
 
+mod effects;
 mod ingress;
 #[cfg_attr(not(test), expect(dead_code, reason = "the tick does not ask the ladder yet"))]
 mod ladder;
 mod laps;
+mod links;
 mod mail;
 mod meeting;
 mod pacing;
 mod page;
 mod players;
+mod post;
 mod queue;
 mod tick;
 
 pub use laps::Timer;
+pub use links::{Links, links};
 pub use mail::{GateEnd, ShardEnd, ToGate, ToShard, pair};
 pub use meeting::Waiters;
 pub use pacing::{Ended, Pace, run};
@@ -31,7 +35,7 @@ use crate::limits;
 use crate::metrics::{Counters, Histograms};
 use crate::replicate::{BLOCK, Replicator};
 use crate::units::{Tick, TickRate};
-use crate::world::{World, WorldConfig};
+use crate::world::{Nearest, World, WorldConfig};
 use laps::Laps;
 use players::Players;
 use std::sync::Arc;
@@ -62,6 +66,9 @@ pub struct Shard {
     sessions: Sessions,
     world: World,
     member: Member<Page>,
+    links: Links,
+    /// Scratch of whoever looks for the nearest.
+    near: Nearest,
     replicator: Replicator,
     players: Players,
     batch: Batch,
@@ -83,10 +90,12 @@ struct Pending {
 }
 
 impl Shard {
-    /// Allocates everything the shard will ever need. `member` is its part of the world.
+    /// Allocates everything the shard will ever need. `member` is its part of the world, `links`
+    /// connects it with the other shards.
     pub fn new(
         config: ShardConfig,
         member: Member<Page>,
+        links: Links,
         gate: ShardEnd,
         counters: Arc<Counters>,
     ) -> Self {
@@ -104,6 +113,8 @@ impl Shard {
             replicator: Replicator::new(config.players, member.rows()),
             players: Players::new(config.players, config.entities, config.entry),
             member,
+            links,
+            near: Nearest::new(),
             batch: Batch::default(),
             gate,
             counters,
@@ -180,7 +191,8 @@ mod tests {
         let page = Page::new(8, Kind::ALL.map(Kind::radius), 1.1);
         let (_, mut members) = exchange(1, 8, 0, &page);
         let member = members.remove(0);
-        let mut shard = Shard::new(config, member, end, Arc::new(Counters::default()));
+        let links = links(1, 8).remove(0);
+        let mut shard = Shard::new(config, member, links, end, Arc::new(Counters::default()));
         shard.read_mail(&Clock::start());
         assert!(!shard.is_done());
         drop(gate);

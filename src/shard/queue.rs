@@ -37,6 +37,11 @@ impl<T> Receiver<T> {
     pub fn receive(&mut self) -> Option<T> {
         self.0.pop().ok()
     }
+
+    /// Takes the oldest item if `wanted` says so.
+    pub fn receive_if(&mut self, wanted: impl FnOnce(&T) -> bool) -> Option<T> {
+        if wanted(self.0.peek().ok()?) { self.receive() } else { None }
+    }
 }
 
 impl<T> fmt::Debug for Sender<T> {

@@ -63,7 +63,7 @@ impl Shard {
             |seat| member.vacate(seat),
             |slot| replicator.reset(slot),
         );
-        self.world.apply();
+        self.apply();
         let applied = self.laps.lap(Phase::Apply, start, timer);
         self.world.advance();
         let moved = self.laps.lap(Phase::Move, applied, timer);
@@ -74,6 +74,21 @@ impl Shard {
         page.report = report;
         self.world.index(&mut page.index);
         self.laps.lap(Phase::Index, quantized, timer);
+    }
+
+    /// Phase apply: what others did to our entities in the tick before, then the inputs, then what
+    /// our entities do to others.
+    fn apply(&mut self) {
+        let Self { world, member, links, near, counters, tick, .. } = self;
+        for hit in links.effects.arrived(*tick - 1) {
+            world.suffer(hit.target, hit.damage);
+        }
+        world.apply();
+        let published = member.published();
+        let indexes = (0..member.members()).map(|place| &member.page_of(place).index);
+        world.attack(indexes, published, near, |hit| {
+            links.effects.send(published.host(hit.seat), *tick, hit, counters);
+        });
     }
 
     /// Phase select for the quarter of the viewers whose turn it is.

@@ -17,6 +17,8 @@ pub mod buttons {
     pub const JUMP: u16 = 0x01;
     /// Move at sprinting speed.
     pub const SPRINT: u16 = 0x02;
+    /// Hit who stands nearest, again and again while it is held.
+    pub const ATTACK: u16 = 0x04;
 }
 
 /// What a player wants in one tick.
@@ -94,15 +96,18 @@ impl World {
                 jump[row] = if input.buttons & buttons::JUMP != 0 { JUMP_SPEED } else { 0.0 };
                 heading[row] = heading_word(input.yaw);
                 last_input[row] = intake.sequence;
+                store.combat[row].presses = input.buttons & buttons::ATTACK != 0;
             } else if intake.ticks_left > 0 && store.kind[row] == Kind::Player {
                 intake.ticks_left -= 1;
                 if intake.ticks_left == 0 {
                     wish_x[row] = 0.0;
                     wish_y[row] = 0.0;
                     jump[row] = 0.0;
+                    store.combat[row].presses = false;
                 }
             }
         }
+        self.recover();
     }
 }
 

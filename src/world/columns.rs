@@ -2,6 +2,7 @@
 
 use super::Row;
 use super::apply::Intake;
+use super::attack::Combat;
 use crate::kernel::lanes::{Floats, LANES, Words, padded};
 use crate::kernel::quantization::{self, Sample};
 use crate::state::{Kind, QuantizedState};
@@ -15,6 +16,7 @@ pub(super) struct Store {
     pub(super) faction: Box<[u8]>,
     pub(super) seat: Box<[u32]>,
     pub(super) intake: Box<[Intake]>,
+    pub(super) combat: Box<[Combat]>,
     pub(super) position: [Floats; 3],
     pub(super) velocity: [Floats; 3],
     pub(super) wish: [Floats; 2],
@@ -42,6 +44,7 @@ impl Store {
             faction: vec![0; padded(capacity)].into_boxed_slice(),
             seat: vec![0; padded(capacity)].into_boxed_slice(),
             intake: vec![Intake::default(); padded(capacity)].into_boxed_slice(),
+            combat: vec![Combat::default(); padded(capacity)].into_boxed_slice(),
             position: [floats(), floats(), floats()],
             velocity: [floats(), floats(), floats()],
             wish: [floats(), floats()],
@@ -68,6 +71,7 @@ impl Store {
             + size_of_val(&*self.faction)
             + size_of_val(&*self.seat)
             + size_of_val(&*self.intake)
+            + size_of_val(&*self.combat)
     }
 
     /// The row as zeros.
@@ -77,6 +81,7 @@ impl Store {
         self.faction[row] = 0;
         self.seat[row] = 0;
         self.intake[row] = Intake::default();
+        self.combat[row] = Combat::default();
         for column in self.floats_mut() {
             column.lanes_mut()[row] = 0.0;
         }
@@ -134,7 +139,7 @@ impl Store {
         [x, y, z, vx, vy, vz, wish_x, wish_y, &self.speed, &self.jump, &self.gravity]
     }
 
-    fn floats_mut(&mut self) -> [&mut Floats; 11] {
+    pub(super) fn floats_mut(&mut self) -> [&mut Floats; 11] {
         let [x, y, z] = &mut self.position;
         let [vx, vy, vz] = &mut self.velocity;
         let [wish_x, wish_y] = &mut self.wish;
@@ -147,7 +152,7 @@ impl Store {
         [heading, posture, vitals, effects, changed, last_input]
     }
 
-    fn words_mut(&mut self) -> [&mut Words; 6] {
+    pub(super) fn words_mut(&mut self) -> [&mut Words; 6] {
         let Self { heading, posture, vitals, effects, changed, last_input, .. } = self;
         [heading, posture, vitals, effects, changed, last_input]
     }

@@ -4,6 +4,7 @@
 //! full precision state, the intent, the age of the input, and the quantized row.
 
 use super::World;
+use super::attack::Combat;
 use crate::units::Tick;
 
 impl World {
@@ -22,6 +23,9 @@ impl World {
             let mut state = mix(u64::from(id.0), u64::from(store.kind[row] as u8));
             state = mix(state, u64::from(store.faction[row]));
             state = mix(state, u64::from(store.intake[row].ticks_left()));
+            let Combat { presses, cooldown, down } = store.combat[row];
+            let fight = u64::from(presses) | u64::from(cooldown) << 8 | u64::from(down) << 16;
+            state = mix(state, fight);
             for column in store.floats() {
                 state = mix(state, u64::from(column.lanes()[row].to_bits()));
             }

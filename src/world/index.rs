@@ -6,6 +6,7 @@
 //! and `kernel::nearest`.
 
 use super::World;
+use super::attack::TARGETS;
 use crate::kernel::grid::Grid;
 use crate::kernel::nearest::{HeldSet, Nearest, Probe};
 use crate::state::{Kind, flags};
@@ -77,6 +78,19 @@ impl Index {
             self.grid.gather(kind, &probe, held, out);
         }
         out.finish(held);
+    }
+}
+
+impl Index {
+    /// Adds to `out` who can be attacked within `reach` centimetres of `place`, as
+    /// [`Self::visible`] does with the distances of interest.
+    pub(super) fn within(&self, place: [f32; 3], reach: f32, nobody: &HeldSet, out: &mut Nearest) {
+        let squared = reach * reach;
+        for kind in TARGETS {
+            let probe = Probe { viewer: place, enter_squared: squared, leave_squared: squared };
+            self.grid.gather(kind, &probe, nobody, out);
+        }
+        out.finish(nobody);
     }
 }
 

@@ -7,6 +7,7 @@
 //! lanes. It knows nothing of connections, and after [`World::new`] it allocates nothing.
 
 mod apply;
+mod attack;
 mod columns;
 mod hash;
 mod ids;
@@ -15,13 +16,16 @@ mod r#move;
 mod publish;
 mod quantize;
 mod roster;
+mod transfer;
 
 pub use crate::kernel::nearest::{HeldSet, Nearest};
 pub use apply::{Input, STALE_INPUT_MS, buttons};
+pub use attack::{COOLDOWN_MS, DAMAGE, DOWN_MS, Hit, REACH};
 pub use columns::Columns;
 pub use hash::hash_of;
 pub use ids::EntityIds;
 pub use index::Index;
+pub use transfer::EntityRecord;
 
 use crate::kernel::quantization::{heading_word, posture_word, vitals_word};
 use crate::kernel::{EDGE_XY, EDGE_Z};

@@ -17,6 +17,7 @@ impl World {
                 changed: columns.changed[row],
                 id,
                 kind: columns.kinds[row],
+                host: member.place() as u8,
             };
             member.publish(columns.seats[row], &shown);
         }

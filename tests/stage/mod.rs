@@ -17,12 +17,12 @@ use tidelock::limits::{DATAGRAM_MAX, HEADER_LEN, SNAPSHOT_BUDGET, TAG_LEN};
 use tidelock::metrics::Counters;
 use tidelock::net::{BATCH, Backend, Datagram, Port, ReceiveHandler, ReceiveReport, SendReport};
 use tidelock::shard::{
-    EntryRules, GateEnd, Page, Report, Shard, ShardConfig, Timer, ToShard, pair,
+    EntryRules, GateEnd, Page, Report, Shard, ShardConfig, Timer, ToShard, links, pair,
 };
 use tidelock::time::Nanos;
 use tidelock::units::{EntityId, TickRate};
 use tidelock::wire::{
-    AckBlock, Channel, ConnectionId, ControlMessage, Flags, Header, InputFrame, Writer,
+    AckBlock, Channel, ConnectionId, ControlMessage, Flags, Header, InputFrame, Writer, buttons,
     put_enter_to_world, put_input_frames,
 };
 
@@ -134,9 +134,9 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// `players` players in `shards` shards, spread over the map so that each sees about `visible`
-    /// others; everybody is inside and acknowledges when this returns.
-    pub(crate) fn new(players: usize, visible: u32, shards: usize) -> Self {
+    /// `players` players in `shards` shards, placed by `spawn`; spread over the map each sees about
+    /// `visible` others. Everybody is inside and acknowledges when this returns.
+    pub(crate) fn new(spawn: SpawnRule, players: usize, visible: u32, shards: usize) -> Self {
         let interest = InterestConfig {
             player: InterestConfig::radius_for(visible, players as u32),
             ..InterestConfig::default()
@@ -144,19 +144,20 @@ impl Stage {
         let per_shard = players.div_ceil(shards);
         let page = Page::new(per_shard, interest.radii(), interest.leave_factor);
         let (keeper, members) = exchange(shards, players, 0, &page);
-        let desks = members.into_iter().map(|member| {
+        let links = links(shards, per_shard);
+        let desks = members.into_iter().zip(links).map(|(member, links)| {
             let config = ShardConfig {
                 socket_index: member.place() as u8 + 1,
                 players: per_shard,
                 entities: per_shard,
                 rate: TickRate::DEFAULT,
                 budget: SNAPSHOT_BUDGET,
-                entry: EntryRules { seed: 1, spawn: SpawnRule::Uniform },
+                entry: EntryRules { seed: 1, spawn },
                 canary_seed: 1,
             };
             let (gate, end) = pair();
             Desk {
-                shard: Shard::new(config, member, end, Arc::new(Counters::default())),
+                shard: Shard::new(config, member, links, end, Arc::new(Counters::default())),
                 port: Sink::new(players),
                 gate,
                 inbox: Vec::with_capacity(per_shard),
@@ -231,7 +232,7 @@ impl Stage {
                     move_x: (turn & 0xFF) as i8 | 1,
                     move_y: (turn >> 8 & 0xFF) as i8 | 1,
                     yaw: (turn & 0xFFFF) as u16,
-                    buttons: 0,
+                    buttons: (turn >> 8) as u16 & buttons::ATTACK,
                 };
                 put_input_frames(writer, bot.input, &[frame; 3][..bot.input.min(3) as usize]);
             });

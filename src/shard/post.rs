@@ -1,0 +1,71 @@
+//! Queues from every shard to every shard, each bounded, with one writer and one reader.
+//!
+//! What is sent in tick k is received in tick k + 1 and not before, although a shard that is
+//! further may have sent already: each item says its tick.
+
+use super::queue::{self, Receiver, Sender};
+use crate::units::Tick;
+
+/// One shard's ends of the queues to and from all shards, itself included.
+#[derive(Debug)]
+pub(super) struct Post<T> {
+    to: Vec<Sender<(Tick, T)>>,
+    from: Vec<Receiver<(Tick, T)>>,
+}
+
+/// The queues between `members` shards, each for at most `capacity` items.
+pub(super) fn mesh<T>(members: usize, capacity: usize) -> Vec<Post<T>> {
+    let mut posts: Vec<_> = (0..members)
+        .map(|_| Post { to: Vec::with_capacity(members), from: Vec::with_capacity(members) })
+        .collect();
+    for from in 0..members {
+        for to in 0..members {
+            let (sender, receiver) = queue::channel(capacity);
+            posts[from].to.push(sender);
+            posts[to].from.push(receiver);
+        }
+    }
+    posts
+}
+
+impl<T> Post<T> {
+    /// Sends `item` in `tick` to the shard at place `to`, or gives it back if the queue is full.
+    pub(super) fn send(&mut self, to: usize, tick: Tick, item: T) -> Result<(), T> {
+        self.to[to].send((tick, item)).map_err(|(_, item)| item)
+    }
+
+    /// Takes everything that was sent in `tick` or before.
+    pub(super) fn receive(&mut self, tick: Tick, mut take: impl FnMut(T)) {
+        for from in &mut self.from {
+            while let Some((_, item)) = from.receive_if(|(sent, _)| *sent <= tick) {
+                take(item);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sent_in_a_tick_arrives_after_it_and_not_before() {
+        let mut posts = mesh(3, 4);
+        posts[0].send(2, 7, 'a').expect("room");
+        posts[2].send(2, 7, 'b').expect("room");
+        posts[1].send(2, 8, 'c').expect("room");
+        let mut received = Vec::new();
+        posts[2].receive(7, |item| received.push(item));
+        assert_eq!(received, ['a', 'b']);
+        posts[2].receive(8, |item| received.push(item));
+        assert_eq!(received, ['a', 'b', 'c']);
+        posts[0].receive(8, |_| panic!("nothing was sent there"));
+    }
+
+    #[test]
+    fn a_full_queue_gives_the_item_back() {
+        let mut posts = mesh(1, 1);
+        assert_eq!(posts[0].send(0, 1, 'a'), Ok(()));
+        assert_eq!(posts[0].send(0, 1, 'b'), Err('b'));
+    }
+}
