@@ -55,6 +55,14 @@ impl<const N: usize> Candidates<N> {
         self.len += 1;
     }
 
+    /// Takes the candidate at `place` out; the last one comes in its place.
+    pub(super) fn swap_remove(&mut self, place: usize) {
+        self.len -= 1;
+        self.squared[place] = self.squared[self.len];
+        self.ids[place] = self.ids[self.len];
+        self.rows[place] = self.rows[self.len];
+    }
+
     /// Appends the lanes whose bit is set in `taken`.
     #[inline(always)]
     pub(super) fn append(&mut self, taken: u32, squared: f32x8, ids: u32x8, rows: u32x8) {

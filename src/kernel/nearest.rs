@@ -121,6 +121,7 @@ pub struct Nearest {
     found: Candidates<{ BUFFER + LANES }>,
     ring: Candidates<{ RING + LANES }>,
     limit: Limit,
+    left_out: Option<u32>,
 }
 
 impl Default for Nearest {
@@ -132,7 +133,8 @@ impl Default for Nearest {
 impl Nearest {
     /// Empty.
     pub fn new() -> Self {
-        Self { found: Candidates::new(), ring: Candidates::new(), limit: Limit::NONE }
+        let (found, ring) = (Candidates::new(), Candidates::new());
+        Self { found, ring, limit: Limit::NONE, left_out: None }
     }
 
     /// Forgets everything; call it before the first query of a viewer. Queries of several indexes
@@ -141,6 +143,13 @@ impl Nearest {
         self.found.len = 0;
         self.ring.len = 0;
         self.limit = Limit::NONE;
+        self.left_out = None;
+    }
+
+    /// Leaves `row` out of what is found until the next clear: nobody is told about himself, and
+    /// his place in a crowd is another's.
+    pub fn leave_out(&mut self, row: u32) {
+        self.left_out = Some(row);
     }
 
     /// Entities found.
@@ -189,7 +198,18 @@ impl Nearest {
     /// Ends a query: decides about the last candidates and keeps the K nearest.
     pub fn finish(&mut self, held: &HeldSet) {
         self.judge_ring(held);
+        self.drop_left_out();
         self.select(0);
+    }
+
+    /// Drops the row that is left out, if it was found by now. Done before any limit is chosen, so
+    /// that it never takes a place, and not while entities pass by.
+    fn drop_left_out(&mut self) {
+        let rows = &self.found.rows[..self.found.len];
+        let place = self.left_out.and_then(|out| rows.iter().position(|&row| row == out));
+        if let Some(place) = place {
+            self.found.swap_remove(place);
+        }
     }
 
     /// Appends candidates until the span ends or a buffer is almost full; gives the entities
@@ -255,6 +275,9 @@ impl Nearest {
     /// Keeps the K smallest keys and up to `spare` more, and lowers the limit to the largest of
     /// them. The spare ones save most of the search for the limit while the query still runs.
     fn select(&mut self, spare: usize) {
+        if self.found.len > VISIBLE_MAX + spare {
+            self.drop_left_out();
+        }
         if self.found.len > VISIBLE_MAX + spare {
             self.limit = self.found.limit(VISIBLE_MAX, VISIBLE_MAX + spare);
             self.found.retain(self.limit);

@@ -23,6 +23,7 @@ struct Scene {
     radius: [f32; Kind::COUNT],
     grid: Grid,
     held: HeldSet,
+    left_out: Option<u32>,
     nearest: Nearest,
 }
 
@@ -39,7 +40,8 @@ impl Scene {
         let grid = Grid::new(entities.len(), radius);
         let held = HeldSet::new(entities.len() + OFFSET as usize);
         let nearest = Nearest::new();
-        let mut scene = Self { name, seed, entities, radius, grid, held, nearest };
+        let left_out = None;
+        let mut scene = Self { name, seed, entities, radius, grid, held, left_out, nearest };
         scene.rebuild();
         scene
     }
@@ -66,7 +68,8 @@ impl Scene {
             let Some(kind) = entity.kind else { continue };
             let (enter, leave) = self.squares(kind);
             let squared = distance_squared(entity.position, viewer);
-            if squared <= enter || (squared <= leave && self.held.holds(row)) {
+            let seen = squared <= enter || (squared <= leave && self.held.holds(row));
+            if seen && self.left_out != Some(row) {
                 all.push((squared.to_bits(), entity.id.0, row));
             }
         }
@@ -77,6 +80,7 @@ impl Scene {
 
     fn query(&mut self, viewer: [f32; 3]) {
         self.nearest.clear();
+        self.left_out.iter().for_each(|&row| self.nearest.leave_out(row));
         for kind in Kind::ALL {
             let (enter_squared, leave_squared) = self.squares(kind);
             let probe = Probe { viewer, enter_squared, leave_squared };
@@ -196,6 +200,12 @@ fn check_scenes(
                     scene.hold_found(&mut random);
                     let step = random.float(0.0, scene.radius[0] * 0.2);
                     scene.check([viewer[0] + step, viewer[1] - step, viewer[2]]);
+                    // Somebody who would be found, if anybody is.
+                    let found = scene.nearest.rows();
+                    scene.left_out =
+                        found.get(random.below(128) as usize % found.len().max(1)).copied();
+                    scene.check(viewer);
+                    scene.left_out = None;
                 }
             }
         }

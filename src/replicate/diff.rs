@@ -37,13 +37,12 @@ pub(super) fn diff(table: &SlotTable, changed: &[Tick]) -> ChangedSlots {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::EntityId;
 
     #[test]
     fn only_what_changed_after_the_acknowledged_tick_speaks() {
         let mut table = SlotTable::default();
         for row in 0..4 {
-            table.enter(row, EntityId::from_parts(row, 1));
+            table.enter(row);
         }
         table.acknowledged[..4].copy_from_slice(&[5, 5, 0, 5]);
         assert_eq!(diff(&table, &[5, 6, 1, 4]), 0b0110);
@@ -55,7 +54,7 @@ mod tests {
     fn a_full_table_in_which_everything_changed_speaks_in_full() {
         let mut table = SlotTable::default();
         for row in 0..VISIBLE_MAX as u32 {
-            table.enter(row, EntityId::from_parts(row, 1));
+            table.enter(row);
         }
         assert_eq!(diff(&table, &[9; VISIBLE_MAX]), u128::MAX);
     }

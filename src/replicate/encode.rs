@@ -10,9 +10,10 @@
 
 use super::diff::ChangedSlots;
 use super::slots::{SlotTable, bits};
+use super::tenure::Tenure;
 use crate::exchange::{HISTORY_REACH, Published};
 use crate::limits::VISIBLE_MAX;
-use crate::units::{EntityId, Tick};
+use crate::units::Tick;
 use crate::wire::snapshot::{
     ENTRY_MAX, EntryBody, OWN_STATE_LEN, OwnState, SNAPSHOT_HEAD_LEN, SnapshotHead,
     write_entry_head,
@@ -21,6 +22,8 @@ use crate::wire::snapshot::{
 const WAYS: usize = 3;
 const CELL: usize = 16;
 const EMPTY: u8 = 0xFF;
+/// Slots whose bits are one word.
+const HALF: usize = VISIBLE_MAX / 2;
 
 /// Most bytes that one entry takes, its slot and age included.
 const ENTRY_TOTAL_MAX: usize = 2 + ENTRY_MAX;
@@ -35,7 +38,8 @@ pub const SNAPSHOT_ROOM_MIN: usize =
 #[repr(C, align(64))]
 struct Line {
     tick: Tick,
-    id: EntityId,
+    /// Since when the row has had its occupant.
+    since: Tick,
     ages: [u8; WAYS],
     lens: [u8; WAYS],
     cells: [[u8; CELL]; WAYS],
@@ -65,7 +69,7 @@ impl EncodeCache {
     pub(super) fn new(rows: usize) -> Self {
         let line = Line {
             tick: 0,
-            id: EntityId::NONE,
+            since: 0,
             ages: [EMPTY; WAYS],
             lens: [0; WAYS],
             cells: [[0; CELL]; WAYS],
@@ -90,21 +94,13 @@ pub struct ViewerState {
     pub sequence: u64,
 }
 
-/// Where an entry's bytes come from.
-enum Entry<'a> {
-    Cached(&'a [u8; CELL], u8),
-    Long(EntryBody),
-    /// The state went back to what the viewer has: nothing to say.
-    Equal,
-    /// The row has another occupant by now; `select` will remove the slot.
-    Gone,
-}
-
 /// Encodes the snapshots of one tick.
 #[derive(Debug)]
 pub(super) struct Encoder<'a> {
     /// What was published of the tick.
     pub published: Published<'a>,
+    /// Since when the rows have had their occupants.
+    pub tenure: &'a Tenure,
     /// Entries encoded so far in the tick.
     pub cache: &'a mut EncodeCache,
     /// What happened so far.
@@ -136,62 +132,125 @@ impl Encoder<'_> {
             out[at] = slot;
             at += 1;
         }
-        let (mut described, mut entries, mut cursor) = (0_u128, 0_u8, 0);
-        // What did not fit last time comes first now.
-        let from_cursor = u128::MAX << table.cursor;
-        for slot in bits(changed & from_cursor).chain(bits(changed & !from_cursor)) {
-            let index = usize::from(slot);
-            let age = baseline_age(tick, table.acknowledged[index]);
-            let entry = self.entry(table.row[index], table.id[index], age);
-            let Some(written) = write_entry(&entry, slot, age, base_age, &mut out[at..]) else {
-                cursor = slot;
-                self.tally.deferred += u64::from((changed & !described).count_ones());
-                break;
-            };
-            at += written;
-            if written != 0 {
-                described |= 1 << slot;
-                entries += 1;
-            }
-        }
-        SnapshotHead::patch_entries(out, entries);
-        table.cursor = cursor;
+        let (len, described) = self.entries(table, changed, base_age, out, at);
+        let entries = described.count_ones();
+        SnapshotHead::patch_entries(out, entries as u8);
         table.remember(viewer.sequence, tick, described);
         self.tally.sent += u64::from(entries);
-        at
+        len
     }
 
-    /// Finds the bytes of (row, age) or makes them.
+    /// Writes the entries of the slots in `changed` behind `at`, as many as fit; returns the end
+    /// and the slots that were described.
     #[inline]
-    fn entry(&mut self, row: u32, id: EntityId, age: u8) -> Entry<'_> {
+    fn entries(
+        &mut self,
+        table: &mut SlotTable,
+        changed: ChangedSlots,
+        base_age: u8,
+        out: &mut [u8],
+        mut at: usize,
+    ) -> (usize, u128) {
+        let tick = self.published.tick();
+        // What did not fit last time comes first now.
+        let from_cursor = u128::MAX << table.cursor;
+        let (first, then) = (changed & from_cursor, changed & !from_cursor);
+        table.cursor = 0;
+        let mut described = 0;
+        'room: for (half, set) in [(0, first), (1, first >> 64), (0, then), (1, then >> 64)] {
+            let rows = &table.row.as_chunks::<HALF>().0[half];
+            let acknowledged = &table.acknowledged.as_chunks::<HALF>().0[half];
+            let (mut left, mut silent) = (set as u64, 0);
+            while left != 0 {
+                let place = left.trailing_zeros() as usize % HALF;
+                let slot = (half * HALF + place) as u8;
+                let age = baseline_age(tick, acknowledged[place]);
+                let line = &self.cache.lines[rows[place] as usize];
+                let way = usize::from(age) % WAYS;
+                let known = line.tick == tick && line.ages[way] == age;
+                if known
+                    && line.since <= table.selected
+                    && let Some(room) = out.get_mut(at..at + CELL + 2)
+                {
+                    // The usual case: a copy of constant length is one load and one store.
+                    let head = write_entry_head(slot, age, base_age, room);
+                    room[head..head + CELL].copy_from_slice(&line.cells[way]);
+                    at += head + usize::from(line.lens[way]);
+                } else {
+                    let entry = Entry { slot, row: rows[place], age, base_age };
+                    match self.unusual(&entry, table.selected, &mut out[at..]) {
+                        Some(0) => silent |= 1 << place,
+                        Some(written) => at += written,
+                        None => {
+                            described |= u128::from(set as u64 & !left & !silent) << (half * HALF);
+                            self.tally.deferred += u64::from((changed & !described).count_ones());
+                            table.cursor = slot;
+                            break 'room;
+                        }
+                    }
+                }
+                left &= left - 1;
+            }
+            described |= u128::from(set as u64 & !silent) << (half * HALF);
+        }
+        (at, described)
+    }
+
+    /// Makes the bytes of an entry that is not in the cache, or that might not fit. `Some(0)` if
+    /// there is nothing to write, `None` if it does not fit.
+    #[cold]
+    #[inline(never)]
+    fn unusual(&mut self, entry: &Entry, selected: Tick, out: &mut [u8]) -> Option<usize> {
+        let &Entry { row, age, .. } = entry;
         let tick = self.published.tick();
         let line = &mut self.cache.lines[row as usize];
         if line.tick != tick {
             line.tick = tick;
-            line.id = self.published.id(row);
+            line.since = self.tenure.since()[row as usize];
             line.ages = [EMPTY; WAYS];
         }
-        if line.id != id {
-            return Entry::Gone;
+        if line.since > selected {
+            // The row has another occupant by now; `select` will remove the slot.
+            return Some(0);
         }
         let way = usize::from(age) % WAYS;
-        if line.ages[way] != age {
-            let now = self.published.state(row, tick);
-            let body = match age {
-                0 => Some(EntryBody::full(id, self.published.kind(row), now)),
-                _ => EntryBody::delta(now, self.published.state(row, tick - Tick::from(age))),
-            };
-            let Some(body) = body else { return Entry::Equal };
-            self.tally.encoded += 1;
-            let bytes = body.as_slice();
-            let Some(cell) = line.cells[way].get_mut(..bytes.len()) else {
-                return Entry::Long(body);
-            };
+        if line.ages[way] == age {
+            return entry.write(&line.cells[way][..usize::from(line.lens[way])], out);
+        }
+        let now = self.published.state(row, tick);
+        let body = match age {
+            0 => Some(EntryBody::full(self.published.id(row), self.published.kind(row), now)),
+            _ => EntryBody::delta(now, self.published.state(row, tick - Tick::from(age))),
+        };
+        // Nothing to say if the state went back to what the viewer has.
+        let Some(body) = body else { return Some(0) };
+        self.tally.encoded += 1;
+        let bytes = body.as_slice();
+        if let Some(cell) = line.cells[way].get_mut(..bytes.len()) {
             cell.copy_from_slice(bytes);
             line.ages[way] = age;
             line.lens[way] = bytes.len() as u8;
         }
-        Entry::Cached(&line.cells[way], line.lens[way])
+        entry.write(bytes, out)
+    }
+}
+
+/// What is to be described, and against what.
+struct Entry {
+    slot: u8,
+    row: u32,
+    age: u8,
+    base_age: u8,
+}
+
+impl Entry {
+    /// Writes the entry with the body `bytes` if it fits.
+    fn write(&self, bytes: &[u8], out: &mut [u8]) -> Option<usize> {
+        let head = if self.age != 0 && self.age == self.base_age { 1 } else { 2 };
+        let room = out.get_mut(..head + bytes.len())?;
+        write_entry_head(self.slot, self.age, self.base_age, room);
+        room[head..].copy_from_slice(bytes);
+        Some(head + bytes.len())
     }
 }
 
@@ -201,36 +260,6 @@ impl Encoder<'_> {
 pub fn baseline_age(tick: Tick, acknowledged: Tick) -> u8 {
     let age = tick.wrapping_sub(acknowledged);
     if acknowledged != 0 && (1..=HISTORY_REACH).contains(&age) { age as u8 } else { 0 }
-}
-
-/// Writes the entry if it fits; `Some(0)` if there is nothing to write, `None` if it does not fit.
-#[inline]
-fn write_entry(
-    entry: &Entry<'_>,
-    slot: u8,
-    age: u8,
-    base_age: u8,
-    out: &mut [u8],
-) -> Option<usize> {
-    let (bytes, len): (&[u8], usize) = match entry {
-        Entry::Equal | Entry::Gone => return Some(0),
-        Entry::Long(body) => (body.as_slice(), body.as_slice().len()),
-        Entry::Cached(cell, len) => {
-            let len = usize::from(*len);
-            // The usual case: a copy of constant length is one load and one store.
-            if let Some(room) = out.first_chunk_mut::<{ CELL + 2 }>() {
-                let head = write_entry_head(slot, age, base_age, room);
-                room[head..head + CELL].copy_from_slice(*cell);
-                return Some(head + len);
-            }
-            (&cell[..len], len)
-        }
-    };
-    let head = if age != 0 && age == base_age { 1 } else { 2 };
-    let room = out.get_mut(..head + len)?;
-    write_entry_head(slot, age, base_age, room);
-    room[head..].copy_from_slice(bytes);
-    Some(head + len)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod diff;
 mod encode;
 mod select;
 mod slots;
+mod tenure;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ use crate::world::Index;
 use encode::{EncodeCache, Encoder};
 use select::Selector;
 use slots::SlotTable;
+use tenure::Tenure;
 
 /// Viewers whose phases diff and encode run as one block, so that each phase is timed with two
 /// readings of the clock per block instead of two per viewer.
@@ -31,6 +33,7 @@ pub const BLOCK: usize = 8;
 #[derive(Debug)]
 pub struct Replicator {
     tables: Vec<SlotTable>,
+    tenure: Tenure,
     selector: Selector,
     cache: EncodeCache,
     changed: [ChangedSlots; BLOCK],
@@ -42,6 +45,7 @@ impl Replicator {
     pub fn new(viewers: usize, rows: usize) -> Self {
         Self {
             tables: vec![SlotTable::default(); viewers],
+            tenure: Tenure::new(rows),
             selector: Selector::new(rows),
             cache: EncodeCache::new(rows),
             changed: [0; BLOCK],
@@ -49,9 +53,9 @@ impl Replicator {
         }
     }
 
-    /// Bytes held for good: all viewers, the cache.
+    /// Bytes held for good: all viewers, what is known of the rows, the cache.
     pub fn memory_bytes(&self) -> usize {
-        size_of_val(&*self.tables) + self.cache.memory_bytes()
+        size_of_val(&*self.tables) + self.tenure.memory_bytes() + self.cache.memory_bytes()
     }
 
     /// Forgets everything about `viewer`; call it when a player enters or leaves.
@@ -67,8 +71,9 @@ impl Replicator {
         indexes: impl Iterator<Item = &'i Index>,
         published: Published<'_>,
     ) {
+        self.tenure.observe(published);
         let table = &mut self.tables[usize::from(viewer)];
-        self.selector.select(table, eye, indexes, published);
+        self.selector.select(table, eye, indexes, &self.tenure, published.tick());
     }
 
     /// Asks for the part of a viewer's table that diff and encode will read, one block ahead of
@@ -81,6 +86,7 @@ impl Replicator {
 
     /// Phase diff for one viewer at `place` of the current block.
     pub fn diff(&mut self, place: usize, viewer: u16, published: Published<'_>) {
+        self.tenure.observe(published);
         let table = &self.tables[usize::from(viewer)];
         self.changed[place] = diff::diff(table, published.changed());
     }
@@ -95,7 +101,8 @@ impl Replicator {
         state: &ViewerState,
         out: &mut [u8],
     ) -> usize {
-        let mut encoder = Encoder { published, cache: &mut self.cache, tally: self.tally };
+        let (tenure, cache) = (&self.tenure, &mut self.cache);
+        let mut encoder = Encoder { published, tenure, cache, tally: self.tally };
         let table = &mut self.tables[usize::from(viewer)];
         let len = encoder.snapshot(table, self.changed[place], state, out);
         self.tally = encoder.tally;

@@ -5,7 +5,7 @@
 //! nobody flickers at the edge. The own entity never takes a slot.
 
 use super::slots::{SlotTable, bits};
-use crate::exchange::Published;
+use super::tenure::Tenure;
 use crate::limits::SELECT_STAGGER;
 use crate::units::Tick;
 use crate::world::{HeldSet, Index, Nearest};
@@ -32,37 +32,41 @@ impl Selector {
         Self { held: HeldSet::new(rows), nearest: Nearest::new() }
     }
 
-    /// Recomputes what the viewer sees and moves its slots accordingly.
+    /// Recomputes what the viewer sees in `tick` and moves its slots accordingly.
     pub(super) fn select<'i>(
         &mut self,
         table: &mut SlotTable,
         eye: Eye,
         indexes: impl Iterator<Item = &'i Index>,
-        published: Published<'_>,
+        tenure: &Tenure,
+        tick: Tick,
     ) {
+        let since = tenure.since();
         for slot in bits(table.live()) {
-            let index = usize::from(slot);
+            let row = table.row[usize::from(slot)];
             // A row that has another occupant by now holds nothing for this viewer.
-            if published.id(table.row[index]) == table.id[index] {
-                self.held.hold_in(table.row[index], slot);
+            if since[row as usize] <= table.selected {
+                self.held.hold_in(row, slot);
             }
         }
         self.nearest.clear();
+        self.nearest.leave_out(eye.row);
         indexes.for_each(|index| index.visible(eye.position, &self.held, &mut self.nearest));
         let found = self.nearest.rows();
         let stays = found
             .iter()
             .filter_map(|&row| self.held.slot(row))
             .fold(0_u128, |stays, slot| stays | 1 << slot);
-        let newcomers = found.iter().filter(|&&row| row != eye.row && !self.held.holds(row));
-        table.leave(table.live() & !stays, published.tick());
+        let newcomers = found.iter().filter(|&&row| !self.held.holds(row));
+        table.leave(table.live() & !stays, tick);
         let before = table.live() | table.leaving();
         for &row in newcomers {
-            if table.enter(row, published.id(row)).is_none() {
+            if table.enter(row).is_none() {
                 // Every slot waits for an acknowledgment; the entity is found again in four ticks.
                 break;
             }
         }
+        table.selected = tick;
         for slot in bits(before) {
             self.held.release(table.row[usize::from(slot)]);
         }

@@ -1,4 +1,4 @@
-//! The slot table of one viewer: which entity stands in which slot, and what of it the viewer has
+//! The slot table of one viewer: which row stands in which slot, and what of it the viewer has
 //! acknowledged.
 //!
 //! A slot is empty, live or leaving. It becomes live when `select` finds a newcomer, leaving when
@@ -8,25 +8,24 @@
 
 use crate::kernel::prefetch::prefetch;
 use crate::limits::VISIBLE_MAX;
-use crate::units::{EntityId, Tick};
+use crate::units::Tick;
 
 /// Slots, acknowledgments and packets in flight of one viewer. Fixed size, no pointers.
 #[derive(Clone, Debug)]
 pub(super) struct SlotTable {
     /// Row of the occupant in the published columns.
     pub(super) row: [u32; VISIBLE_MAX],
-    /// Occupant; tells the successive entities of one row apart.
-    pub(super) id: [EntityId; VISIBLE_MAX],
-    /// Newest tick whose state of the occupant the viewer acknowledged, 0 = none.
+    /// Newest tick whose state of the occupant the viewer acknowledged, 0 = none. Of a leaving
+    /// slot: the tick at which it began to leave.
     pub(super) acknowledged: [Tick; VISIBLE_MAX],
-    /// Tick at which a leaving slot began to leave.
-    since: [Tick; VISIBLE_MAX],
     live: u128,
     leaving: u128,
     /// Slot at which the next packet starts when the last one was full.
     pub(super) cursor: u8,
     /// Tick of the newest acknowledged packet, 0 = none.
     pub(super) newest_acknowledged: Tick,
+    /// Tick of the last selection: the slots stand for whoever had their rows then.
+    pub(super) selected: Tick,
     sent: [SentPacket; SENT_RING],
 }
 
@@ -46,13 +45,12 @@ impl Default for SlotTable {
     fn default() -> Self {
         Self {
             row: [0; VISIBLE_MAX],
-            id: [EntityId::NONE; VISIBLE_MAX],
             acknowledged: [0; VISIBLE_MAX],
-            since: [0; VISIBLE_MAX],
             live: 0,
             leaving: 0,
             cursor: 0,
             newest_acknowledged: 0,
+            selected: 0,
             sent: [SentPacket::default(); SENT_RING],
         }
     }
@@ -66,7 +64,6 @@ impl SlotTable {
         prefetch(std::slice::from_ref(&self.live));
         prefetch(&self.row[..LIKELY]);
         prefetch(&self.acknowledged[..LIKELY]);
-        prefetch(&self.id[..LIKELY]);
     }
 
     /// Slots with an entity that the viewer sees, as bits.
@@ -81,8 +78,9 @@ impl SlotTable {
         self.leaving
     }
 
-    /// Puts an entity into the lowest empty slot and returns it, or `None` if all are taken.
-    pub(super) fn enter(&mut self, row: u32, id: EntityId) -> Option<u8> {
+    /// Puts the occupant of `row` into the lowest empty slot and returns it, or `None` if all are
+    /// taken.
+    pub(super) fn enter(&mut self, row: u32) -> Option<u8> {
         let empty = !(self.live | self.leaving);
         if empty == 0 {
             return None;
@@ -93,7 +91,6 @@ impl SlotTable {
             packet.slots[slot / 64] &= !(1 << (slot % 64));
         }
         self.row[slot] = row;
-        self.id[slot] = id;
         self.acknowledged[slot] = 0;
         self.live |= 1 << slot;
         Some(slot as u8)
@@ -105,7 +102,7 @@ impl SlotTable {
         self.live &= !slots;
         self.leaving |= slots;
         for slot in bits(slots) {
-            self.since[usize::from(slot)] = tick;
+            self.acknowledged[usize::from(slot)] = tick;
         }
     }
 
@@ -133,7 +130,7 @@ impl SlotTable {
         raise(&mut self.acknowledged, described & self.live, tick);
         if self.leaving != 0 {
             let removed = bits(self.leaving)
-                .filter(|&slot| tick >= self.since[usize::from(slot)])
+                .filter(|&slot| tick >= self.acknowledged[usize::from(slot)])
                 .fold(0, |removed, slot| removed | 1_u128 << slot);
             self.leaving &= !removed;
         }
@@ -175,10 +172,6 @@ pub(super) fn bits(set: u128) -> impl Iterator<Item = u8> {
 mod tests {
     use super::*;
 
-    fn entity(index: u32) -> EntityId {
-        EntityId::from_parts(index, 1)
-    }
-
     #[test]
     fn replication_state_of_a_player_fits_four_kibibytes() {
         assert!(size_of::<SlotTable>() <= 4096, "{} bytes", size_of::<SlotTable>());
@@ -195,27 +188,27 @@ mod tests {
     #[test]
     fn a_slot_is_reused_only_after_its_removal_was_acknowledged() {
         let mut slots = SlotTable::default();
-        assert_eq!(slots.enter(7, entity(7)), Some(0));
+        assert_eq!(slots.enter(7), Some(0));
         slots.remember(1, 10, slots.live());
         slots.leave(1, 11);
-        assert_eq!(slots.enter(8, entity(8)), Some(1), "slot 0 still waits");
+        assert_eq!(slots.enter(8), Some(1), "slot 0 still waits");
         slots.acknowledge(1);
         assert_eq!(slots.leaving(), 1, "that packet was sent before the removal");
         slots.remember(2, 12, 0b10);
         slots.acknowledge(2);
         assert_eq!(slots.leaving(), 0);
-        assert_eq!(slots.enter(9, entity(9)), Some(0));
+        assert_eq!(slots.enter(9), Some(0));
     }
 
     #[test]
     fn an_old_packet_says_nothing_about_the_new_occupant() {
         let mut slots = SlotTable::default();
-        slots.enter(7, entity(7));
+        slots.enter(7);
         slots.remember(1, 10, 1);
         slots.leave(1, 11);
         slots.remember(2, 11, 0);
         slots.acknowledge(2);
-        slots.enter(8, entity(8));
+        slots.enter(8);
         slots.acknowledge(1);
         assert_eq!(slots.acknowledged[0], 0);
         slots.remember(3, 12, 1);
@@ -226,7 +219,7 @@ mod tests {
     #[test]
     fn acknowledgments_never_move_backwards() {
         let mut slots = SlotTable::default();
-        slots.enter(7, entity(7));
+        slots.enter(7);
         slots.remember(1, 10, 1);
         slots.remember(2, 11, 1);
         slots.acknowledge(2);
@@ -242,8 +235,8 @@ mod tests {
     fn a_full_table_refuses_the_newcomer() {
         let mut slots = SlotTable::default();
         for index in 0..VISIBLE_MAX as u32 {
-            assert_eq!(slots.enter(index, entity(index)), Some(index as u8));
+            assert_eq!(slots.enter(index), Some(index as u8));
         }
-        assert_eq!(slots.enter(500, entity(500)), None);
+        assert_eq!(slots.enter(500), None);
     }
 }

@@ -308,7 +308,7 @@ fn a_crowd_beyond_all_slots_and_budgets_is_seen_in_turns() {
     }
     for client in &scene.clients {
         let view = client.view();
-        assert!(view.len() >= VISIBLE_MAX - 1, "{} seen", view.len());
+        assert!(view.len() == VISIBLE_MAX, "{} seen", view.len());
         assert!(view.iter().all(|(id, state)| scene.truth.get(&(320, *id)) == Some(state)));
     }
 }

@@ -8,18 +8,18 @@ use crate::state::{Kind, QuantizedState};
 use crate::units::EntityId;
 use crate::wire::zigzag;
 
-/// Writes the byte or two in front of an entry's body and returns how many they were.
+/// Writes the byte or two in front of an entry's body and returns how many they were. `out` has
+/// room for the body as well.
 ///
 /// `age` 0 means a full entry; an age equal to `base_age` needs no byte of its own.
 #[inline]
 pub fn write_entry_head(slot: u8, age: u8, base_age: u8, out: &mut [u8]) -> usize {
-    if age != 0 && age == base_age {
-        out[0] = slot;
-        return 1;
-    }
-    out[0] = slot | AGE_FOLLOWS;
+    // Without a branch: who has lost packets has slots of many ages, in no order. The second byte
+    // belongs to the body if the age is that of the head.
+    let own_age = age == 0 || age != base_age;
+    out[0] = slot | if own_age { AGE_FOLLOWS } else { 0 };
     out[1] = age;
-    2
+    1 + usize::from(own_age)
 }
 
 /// The body of one entry under construction.
