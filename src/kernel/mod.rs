@@ -9,6 +9,7 @@
 //! A kernel owns no state, knows no entity lifecycle and allocates only in constructors. `world`
 //! calls the kernels; the client may call the movement definition to predict.
 
+pub mod age;
 mod axis;
 mod candidates;
 pub mod grid;

@@ -156,15 +156,17 @@ impl Encoder<'_> {
         let from_cursor = u128::MAX << table.cursor;
         let (first, then) = (changed & from_cursor, changed & !from_cursor);
         table.cursor = 0;
-        let mut described = 0;
-        'room: for (half, set) in [(0, first), (1, first >> 64), (0, then), (1, then >> 64)] {
+        let sets = [first as u64, (first >> 64) as u64, then as u64, (then >> 64) as u64];
+        let mut described = [0; 2];
+        'room: for (part, set) in sets.into_iter().enumerate() {
+            let half = part % 2;
             let rows = &table.row.as_chunks::<HALF>().0[half];
             let acknowledged = &table.acknowledged.as_chunks::<HALF>().0[half];
-            let (mut left, mut silent) = (set as u64, 0);
+            let (mut left, mut silent) = (set, 0);
             while left != 0 {
                 let place = left.trailing_zeros() as usize % HALF;
                 let slot = (half * HALF + place) as u8;
-                let age = baseline_age(tick, acknowledged[place]);
+                let age = slot_age(tick, acknowledged[place]);
                 let line = &self.cache.lines[rows[place] as usize];
                 let way = usize::from(age) % WAYS;
                 let known = line.tick == tick && line.ages[way] == age;
@@ -182,8 +184,9 @@ impl Encoder<'_> {
                         Some(0) => silent |= 1 << place,
                         Some(written) => at += written,
                         None => {
-                            described |= u128::from(set as u64 & !left & !silent) << (half * HALF);
-                            self.tally.deferred += u64::from((changed & !described).count_ones());
+                            described[half] |= set & !left & !silent;
+                            let rest = changed & !join(described);
+                            self.tally.deferred += u64::from(rest.count_ones());
                             table.cursor = slot;
                             break 'room;
                         }
@@ -191,9 +194,9 @@ impl Encoder<'_> {
                 }
                 left &= left - 1;
             }
-            described |= u128::from(set as u64 & !silent) << (half * HALF);
+            described[half] |= set & !silent;
         }
-        (at, described)
+        (at, join(described))
     }
 
     /// Makes the bytes of an entry that is not in the cache, or that might not fit. `Some(0)` if
@@ -235,6 +238,11 @@ impl Encoder<'_> {
     }
 }
 
+/// A set of slots from its two words.
+fn join([low, high]: [u64; 2]) -> u128 {
+    u128::from(high) << 64 | u128::from(low)
+}
+
 /// What is to be described, and against what.
 struct Entry {
     slot: u8,
@@ -260,6 +268,13 @@ impl Entry {
 pub fn baseline_age(tick: Tick, acknowledged: Tick) -> u8 {
     let age = tick.wrapping_sub(acknowledged);
     if acknowledged != 0 && (1..=HISTORY_REACH).contains(&age) { age as u8 } else { 0 }
+}
+
+/// [`baseline_age`] for a tick of 16 bits; what is not known is out of reach.
+#[inline]
+fn slot_age(tick: Tick, acknowledged: u16) -> u8 {
+    let age = (tick as u16).wrapping_sub(acknowledged);
+    if (1..=HISTORY_REACH as u16).contains(&age) { age as u8 } else { 0 }
 }
 
 #[cfg(test)]

@@ -73,6 +73,7 @@ impl Replicator {
     ) {
         self.tenure.observe(published);
         let table = &mut self.tables[usize::from(viewer)];
+        table.renew(published.tick(), published.changed());
         self.selector.select(table, eye, indexes, &self.tenure, published.tick());
     }
 
@@ -87,8 +88,9 @@ impl Replicator {
     /// Phase diff for one viewer at `place` of the current block.
     pub fn diff(&mut self, place: usize, viewer: u16, published: Published<'_>) {
         self.tenure.observe(published);
-        let table = &self.tables[usize::from(viewer)];
-        self.changed[place] = diff::diff(table, published.changed());
+        let table = &mut self.tables[usize::from(viewer)];
+        table.renew(published.tick(), published.changed());
+        self.changed[place] = diff::diff(table, published.changed(), published.tick());
     }
 
     /// Phase encode for the viewer at `place` of the current block: one snapshot body into `out`,

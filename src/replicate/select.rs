@@ -61,7 +61,7 @@ impl Selector {
         table.leave(table.live() & !stays, tick);
         let before = table.live() | table.leaving();
         for &row in newcomers {
-            if table.enter(row).is_none() {
+            if table.enter(row, tick).is_none() {
                 // Every slot waits for an acknowledgment; the entity is found again in four ticks.
                 break;
             }

@@ -16,7 +16,8 @@ use crate::wire::zigzag;
 pub fn write_entry_head(slot: u8, age: u8, base_age: u8, out: &mut [u8]) -> usize {
     // Without a branch: who has lost packets has slots of many ages, in no order. The second byte
     // belongs to the body if the age is that of the head.
-    let own_age = age == 0 || age != base_age;
+    let base_age = if base_age == 0 { u8::MAX } else { base_age };
+    let own_age = age != base_age;
     out[0] = slot | if own_age { AGE_FOLLOWS } else { 0 };
     out[1] = age;
     1 + usize::from(own_age)
