@@ -17,8 +17,9 @@ pub fn pin_current_thread(core: usize) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "cannot pin a thread to core {core}; this process may use the cores {allowed:?}. \
-         Choose among them with --cores, or widen the mask (taskset, cpuset)."
+        "cannot pin a thread to core {core}; this process may use the cores {}. \
+         Choose among them with --cores, or widen the mask (taskset, cpuset).",
+        to_list(&allowed)
     ))
 }
 
@@ -51,6 +52,22 @@ pub fn parse_list(list: &str) -> Result<Vec<usize>, String> {
     Ok(cores)
 }
 
+/// `cores` as a list that [`parse_list`] reads, with ranges for neighbours: `0,2-3`.
+pub fn to_list(cores: &[usize]) -> String {
+    let mut ranges: Vec<(usize, usize)> = Vec::new();
+    for &core in cores {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == core => *last = core,
+            _ => ranges.push((core, core)),
+        }
+    }
+    let text = |&(first, last): &(usize, usize)| match last - first {
+        0 => first.to_string(),
+        _ => format!("{first}-{last}"),
+    };
+    ranges.iter().map(text).collect::<Vec<_>>().join(",")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,6 +79,14 @@ mod tests {
         assert!(parse_list("4-2").is_err());
         assert!(parse_list("").is_err());
         assert!(parse_list("0-99999999999").is_err());
+    }
+
+    #[test]
+    fn lists_are_written_as_they_are_read() {
+        assert_eq!(to_list(&[]), "");
+        assert_eq!(to_list(&[0, 2, 3, 4, 9]), "0,2-4,9");
+        assert_eq!(to_list(&[3, 2]), "3,2");
+        assert_eq!(parse_list(&to_list(&[7, 0, 1, 5])), Ok(vec![7, 0, 1, 5]));
     }
 
     #[test]

@@ -5,6 +5,9 @@ pub mod cores;
 pub mod cpu;
 pub mod entropy;
 pub mod facts;
+#[cfg(test)]
+pub(crate) mod fake_host;
+pub mod topology;
 
 use std::path::PathBuf;
 
