@@ -43,6 +43,21 @@ fn the_defaults_that_are_printed_are_a_valid_file() {
 }
 
 #[test]
+fn check_config_says_which_thread_would_run_where_and_refuses_what_serve_refuses() {
+    let file = folder("cores").join("tidelock.toml");
+    let path = file.to_str().expect("ASCII");
+    fs::write(&file, "[server]\nshards = 1\n").expect("writable");
+    let (output, complaint) = run(&["check-config", path]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{complaint}");
+    assert!(text.contains("#   shard 1  core ") && text.contains("#   gate "), "{text}");
+    fs::write(&file, "[server]\ncores = \"99999\"\n").expect("writable");
+    let (output, complaint) = run(&["check-config", path]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(complaint.contains("core 99999 is not among the cores"), "{complaint}");
+}
+
+#[test]
 fn a_misspelt_key_is_an_error_with_file_line_and_suggestion() {
     let file = folder("misspelt").join("tidelock.toml");
     fs::write(&file, "[server]\ntick_rte = 60\n").expect("writable");

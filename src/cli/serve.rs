@@ -1,9 +1,9 @@
 //! `serve`, `check-config` and `stats`.
 
 use crate::admin::{self, Request};
-use crate::config::{Config, DEFAULT_PORT};
+use crate::config::{Config, DEFAULT_PORT, ShardCount};
 use crate::demo::{LISTENS_ON, READY};
-use crate::server::{RunDir, Server, ServerOptions, stop_on_signal};
+use crate::server::{CorePlan, RunDir, Server, ServerOptions, stop_on_signal};
 use clap::Args;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[command(after_help = "Examples:
   tidelock serve --dev
   tidelock serve --keys server.keys.toml --bind 0.0.0.0:3565
+  tidelock serve --config tidelock.toml --shards auto --cores 2-7
   TIDELOCK_TICK_RATE=30 tidelock serve --config tidelock.toml")]
 pub(super) struct ServeArgs {
     /// Settings file (TOML); see `tidelock check-config`.
@@ -45,12 +46,16 @@ pub(super) struct Overrides {
     /// Ticks per second: 30, 60 or 120.
     #[arg(long, env = "TIDELOCK_TICK_RATE")]
     pub(super) tick_rate: Option<u16>,
-    /// Simulation threads.
-    #[arg(long, env = "TIDELOCK_SHARDS")]
-    pub(super) shards: Option<u16>,
-    /// `auto`, or cores such as 0,2-3: first the shards, then the gate.
-    #[arg(long, env = "TIDELOCK_CORES")]
+    /// Simulation threads: a number, or `auto` for one per physical core less one for the gate.
+    #[arg(long, env = "TIDELOCK_SHARDS", value_name = "auto|N")]
+    pub(super) shards: Option<ShardCount>,
+    /// `auto`, or cores such as 0,2-3 for shards and gate, in order of preference.
+    #[arg(long, env = "TIDELOCK_CORES", value_name = "LIST")]
     pub(super) cores: Option<String>,
+    /// Accept more shards than cores: for tests on small machines.
+    #[arg(long, env = "TIDELOCK_OVERSUBSCRIBE", value_name = "true|false")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(super) oversubscribe: Option<bool>,
     /// How datagrams are moved: auto, uring or mmsg.
     #[arg(long, env = "TIDELOCK_IO")]
     pub(super) io: Option<String>,
@@ -81,6 +86,7 @@ impl Overrides {
         set(&mut config.server.tick_rate, tick_rate);
         set(&mut config.server.shards, shards);
         set(&mut config.server.cores, cores);
+        set(&mut config.server.oversubscribe, &self.oversubscribe);
         set(&mut config.server.io, io);
         set(&mut config.replication.budget_bytes, &self.budget);
         set(&mut config.interest.player, &self.player_radius);
@@ -121,7 +127,10 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<ExitCode, String> {
         server.address
     ));
     super::say(format_args!("  io       {}", server.backend.name()));
-    super::say(format_args!("  threads  {}", server.plan));
+    let headings = std::iter::once("threads").chain(std::iter::repeat(""));
+    for (heading, line) in headings.zip(server.plan.lines()) {
+        super::say(format_args!("  {heading:7}  {line}"));
+    }
     super::say(format_args!(
         "  memory   {} MiB held by the shards for good",
         server.memory_bytes >> 20
@@ -148,7 +157,9 @@ fn stop_with_stdin(stop: Arc<AtomicBool>) {
     });
 }
 
-/// Check a settings file and print what it amounts to.
+/// Check a settings file and print what it amounts to on this machine.
+///
+/// What is printed is a settings file again; the threads and their cores stand in comments.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   tidelock check-config tidelock.toml && systemctl restart tidelock")]
@@ -159,15 +170,26 @@ pub(super) struct CheckConfigArgs {
 
 pub(super) fn check_config(arguments: &CheckConfigArgs) -> Result<ExitCode, String> {
     let config = match &arguments.file {
-        Some(path) => {
-            let config = Config::load(path).map_err(|error| error.to_string())?;
-            config.check().map_err(|error| format!("{}: {error}", path.display()))?;
-            config
-        }
+        Some(path) => Config::load(path).map_err(|error| error.to_string())?,
         None => Config::default(),
     };
+    let plan = plan_of(&config).map_err(|error| match &arguments.file {
+        Some(path) => format!("{}: {error}", path.display()),
+        None => error,
+    })?;
     super::say(config.to_toml().trim_end());
+    super::say("\n# On this machine:");
+    plan.lines().iter().for_each(|line| super::say(format_args!("#   {line}")));
+    plan.warnings.iter().for_each(|warning| super::warn(warning));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The threads that `serve` would start with these settings, or its error.
+fn plan_of(config: &Config) -> Result<CorePlan, String> {
+    config.check().map_err(|error| error.to_string())?;
+    let plan = CorePlan::new(config).map_err(|error| error.to_string())?;
+    config.with_shards(plan.shards.len()).map_err(|error| error.to_string())?;
+    Ok(plan)
 }
 
 /// Print the state of the server that runs on this machine, as JSON.

@@ -4,7 +4,10 @@
 //! Reads no file and no environment itself beyond [`Config::load`]; the command line merges its
 //! flags in `cli`.
 
+mod shards;
 mod strict;
+
+pub use shards::{SHARDS_MAX, ShardCount};
 
 use crate::limits;
 use crate::net::IoChoice;
@@ -46,10 +49,12 @@ pub struct ServerConfig {
     pub keys: Option<PathBuf>,
     /// Ticks per second: 30, 60 or 120.
     pub tick_rate: u16,
-    /// Simulation threads.
-    pub shards: u16,
-    /// `auto` or a list such as `0,2-3`: first the shards, then the gate.
+    /// Simulation threads: `auto` or a number.
+    pub shards: ShardCount,
+    /// `auto` or a list such as `0,2-3`: the cores for shards and gate, in order of preference.
     pub cores: String,
+    /// Whether shards may share cores, for tests on small machines.
+    pub oversubscribe: bool,
     /// `auto`, `uring` or `mmsg`.
     pub io: String,
     /// Folder of the lock, the admin socket and the development keys.
@@ -147,8 +152,9 @@ impl Default for ServerConfig {
             bind: SocketAddr::new(IpAddr::from([0, 0, 0, 0]), DEFAULT_PORT),
             keys: None,
             tick_rate: TickRate::DEFAULT.hz(),
-            shards: 1,
+            shards: ShardCount::Count(1),
             cores: "auto".to_owned(),
+            oversubscribe: false,
             io: "auto".to_owned(),
             run_dir: None,
             spin_us: 0,
@@ -261,9 +267,6 @@ impl Config {
         if TickRate::from_hz(server.tick_rate).is_none() {
             return wrong("server.tick_rate", server.tick_rate, "30, 60 or 120");
         }
-        if server.shards != 1 {
-            return wrong("server.shards", server.shards, "1 (more shards are not built yet)");
-        }
         if server.cores != "auto" {
             crate::host::cores::parse_list(&server.cores)
                 .map_err(|error| ConfigError(format!("server.cores: {error}")))?;
@@ -272,7 +275,7 @@ impl Config {
             return Err(ConfigError(format!("server.io: {error}")));
         }
         within("server.spin_us", server.spin_us, 0, 10_000)?;
-        let players_max = limits::SLOTS_PER_SHARD as u32 * u32::from(server.shards);
+        let players_max = limits::SLOTS_PER_SHARD as u32 * u32::from(server.shards.most());
         within("world.players", world.players, 1, players_max)?;
         within("world.entities", world.entities, world.players, limits::ENTITIES_MAX as u32)?;
         for (kind, radius) in Kind::ALL.iter().zip(interest.radii()) {
@@ -298,6 +301,21 @@ impl Config {
         within("limits.key_agreements_per_s", flood.key_agreements_per_s, 1, 1 << 20)?;
         within("net.receive_buffer_bytes", net.receive_buffer_bytes, 1 << 16, 1 << 30)?;
         within("net.send_buffer_bytes", net.send_buffer_bytes, 1 << 16, 1 << 30)
+    }
+
+    /// The settings for `shards` shards, checked: `auto` comes to a number only on a machine.
+    pub fn with_shards(&self, shards: usize) -> Result<Self, ConfigError> {
+        if shards != 1 {
+            let here = match self.server.shards {
+                ShardCount::Auto => format!("auto ({shards} on this machine)"),
+                ShardCount::Count(count) => count.to_string(),
+            };
+            return wrong("server.shards", here, "1 (more shards are not built yet)");
+        }
+        let mut config = self.clone();
+        config.server.shards = ShardCount::Count(shards as u16);
+        config.check()?;
+        Ok(config)
     }
 
     /// The way to move datagrams of a checked configuration.
@@ -367,6 +385,32 @@ mod tests {
         assert!(error_of("[world]\nplayers = 9\nentities = 8").contains("world.entities"));
         let error = error_of("[server]\ntick_rate = \"fast\"");
         assert!(error.contains("line 2") && error.contains("expected"), "{error}");
+    }
+
+    #[test]
+    fn shards_are_a_number_or_auto() {
+        let config = Config::parse("[server]\nshards = \"auto\"").unwrap();
+        assert_eq!(config.server.shards, ShardCount::Auto);
+        assert_eq!(Config::parse(&config.to_toml()).unwrap(), config);
+        config.check().unwrap();
+        for wrong in ["0", "256", "-1", "\"many\"", "1.5"] {
+            let error = error_of(&format!("[server]\nshards = {wrong}"));
+            assert!(error.contains("line 2") && error.contains("`auto` or a number"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_auto_came_to_is_checked_like_a_number() {
+        let mut config = Config::default();
+        config.server.shards = ShardCount::Auto;
+        config.world.players = 5_000;
+        config.world.entities = 5_000;
+        config.check().unwrap();
+        assert!(config.with_shards(1).unwrap_err().0.contains("1 to 4096"));
+        config.world.players = 4_096;
+        assert_eq!(config.with_shards(1).unwrap().server.shards, ShardCount::Count(1));
+        let error = config.with_shards(3).unwrap_err().0;
+        assert!(error.contains("auto (3 on this machine)") && error.contains("1 ("), "{error}");
     }
 
     #[test]

@@ -93,8 +93,9 @@ pub struct ServerOptions {
 impl Server {
     /// Starts a server. When this returns, clients can connect.
     pub fn start(options: &ServerOptions) -> Result<Self, StartError> {
-        let config = &options.config;
-        config.check()?;
+        options.config.check()?;
+        let plan = CorePlan::new(&options.config)?;
+        let config = &options.config.with_shards(plan.shards.len())?;
         if options.dev && !config.server.bind.ip().is_loopback() {
             return Err(StartError(format!(
                 "--dev serves the loopback only, because its keys are readable on this machine; \
@@ -105,19 +106,18 @@ impl Server {
         let chosen = choose_backend(config.io(), &port_config(config))
             .map_err(|error| StartError(error.to_string()))?;
         let run_dir = RunDir::open(config.server.run_dir.as_deref())?;
-        let shards = usize::from(config.server.shards);
         let sockets = SocketGroup::bind(&BindConfig {
             receive_buffer: config.net.receive_buffer_bytes,
             send_buffer: config.net.send_buffer_bytes,
             lock_dir: run_dir.path().to_owned(),
-            ..BindConfig::new(config.server.bind, 1 + shards)
+            ..BindConfig::new(config.server.bind, 1 + plan.shards.len())
         })
         .map_err(|error| StartError(error.to_string()))?;
         let address = sockets.local_address();
         let keys = load_keys(options, &run_dir, address.port())?;
-        let plan = CorePlan::new(&config.server.cores, shards)?;
         let mut warnings: Vec<_> = sockets.warnings().iter().map(ToString::to_string).collect();
         warnings.extend(chosen.fallback);
+        warnings.extend(plan.warnings.iter().cloned());
         let mut server = Self {
             stop: Arc::new(AtomicBool::new(false)),
             threads: Vec::new(),
@@ -178,7 +178,7 @@ impl Server {
         let gate = GateThread {
             core: self.plan.gate,
             socket: self.socket(0),
-            gate: gate_config(config, keys)?,
+            gate: gate_config(config, keys, count)?,
             keeper,
             clock,
             shards,
@@ -274,7 +274,11 @@ fn shard_config(config: &Config, index: usize) -> ShardConfig {
     }
 }
 
-fn gate_config(config: &Config, keys: &ServerKeys) -> Result<GateConfig, StartError> {
+fn gate_config(
+    config: &Config,
+    keys: &ServerKeys,
+    shards: usize,
+) -> Result<GateConfig, StartError> {
     let backend = &keys.backend;
     let token_key = TokenKey { id: backend.token_key_id, key: backend.token_key.0 };
     let networks = config.limits.trusted_sources.iter().map(|network| {
@@ -285,7 +289,7 @@ fn gate_config(config: &Config, keys: &ServerKeys) -> Result<GateConfig, StartEr
     Ok(GateConfig {
         boot_unix_ms: clock::unix_ms(),
         tick_hz: config.server.tick_rate,
-        shards: config.server.shards as u8,
+        shards: shards as u8,
         slots_per_shard: config.world.players as u16,
         trusted_sources: networks.collect::<Result<_, _>>()?,
         rates: HandshakeRates {
