@@ -62,6 +62,8 @@ pub struct ServerConfig {
     /// Microseconds before a tick in which the shard spins instead of sleeping. Only for a core of
     /// its own.
     pub spin_us: u32,
+    /// Milliseconds a shard may stand still before it is given up and replaced; 0 = for ever.
+    pub watchdog_ms: u32,
 }
 
 /// `[world]`
@@ -158,6 +160,7 @@ impl Default for ServerConfig {
             io: "auto".to_owned(),
             run_dir: None,
             spin_us: 0,
+            watchdog_ms: 250,
         }
     }
 }
@@ -275,6 +278,7 @@ impl Config {
             return Err(ConfigError(format!("server.io: {error}")));
         }
         within("server.spin_us", server.spin_us, 0, 10_000)?;
+        within("server.watchdog_ms", server.watchdog_ms, 0, 60_000)?;
         let players_max = limits::SLOTS_PER_SHARD as u32 * u32::from(server.shards.most());
         within("world.players", world.players, 1, players_max)?;
         within("world.entities", world.entities, world.players, limits::ENTITIES_MAX as u32)?;
@@ -305,17 +309,26 @@ impl Config {
 
     /// The settings for `shards` shards, checked: `auto` comes to a number only on a machine.
     pub fn with_shards(&self, shards: usize) -> Result<Self, ConfigError> {
-        if shards != 1 {
-            let here = match self.server.shards {
-                ShardCount::Auto => format!("auto ({shards} on this machine)"),
-                ShardCount::Count(count) => count.to_string(),
-            };
-            return wrong("server.shards", here, "1 (more shards are not built yet)");
-        }
         let mut config = self.clone();
         config.server.shards = ShardCount::Count(shards as u16);
         config.check()?;
         Ok(config)
+    }
+
+    /// Sessions of one shard, at a number of shards that is settled: an even share and a quarter
+    /// more, as shards are not filled to the same height.
+    pub fn players_per_shard(&self) -> usize {
+        self.per_shard(self.world.players).min(limits::SLOTS_PER_SHARD)
+    }
+
+    /// Entities of one shard: likewise.
+    pub fn entities_per_shard(&self) -> usize {
+        self.per_shard(self.world.entities)
+    }
+
+    fn per_shard(&self, total: u32) -> usize {
+        let share = total.div_ceil(u32::from(self.server.shards.most()));
+        (share + share.div_ceil(4)).min(total) as usize
     }
 
     /// The way to move datagrams of a checked configuration.
@@ -409,8 +422,8 @@ mod tests {
         assert!(config.with_shards(1).unwrap_err().0.contains("1 to 4096"));
         config.world.players = 4_096;
         assert_eq!(config.with_shards(1).unwrap().server.shards, ShardCount::Count(1));
-        let error = config.with_shards(3).unwrap_err().0;
-        assert!(error.contains("auto (3 on this machine)") && error.contains("1 ("), "{error}");
+        config.world.players = 5_000;
+        assert_eq!(config.with_shards(3).unwrap().server.shards, ShardCount::Count(3));
     }
 
     #[test]

@@ -21,7 +21,13 @@
 //! and the next owner acquires it before his.
 //!
 //! A member that was given up (the barrier was closed) can still read and write by this law, and
-//! nobody gets past the meeting that it missed: the survivors go on with another exchange.
+//! nobody gets past the meeting that it missed: the survivors go on with another exchange, the
+//! *successor*. Before its first meeting
+//!
+//! 3. a member writes, besides what rule 1 allows, states of earlier ticks of rows it owns, and
+//!    nobody reads states (`Published::state` refuses them until the first meeting took place).
+//!    What it writes there it reads from the old exchange, own rows only: nobody writes those any
+//!    more, and whoever wrote them before released the row to us.
 #![allow(unsafe_code, reason = "shards read without a lock what others wrote; argued above")]
 
 use crate::limits::HISTORY_TICKS;
@@ -174,6 +180,24 @@ impl Columns {
         }
     }
 
+    /// State of one row at `tick`.
+    ///
+    /// # Safety
+    /// The caller owns `row` and `tick` is within reach of its last one.
+    pub(super) unsafe fn state(&self, tick: Tick, row: u32) -> QuantizedState {
+        // SAFETY: the owner alone writes the row, and the caller is the owner.
+        unsafe { *self.history_page(tick)[row as usize].0.get() }
+    }
+
+    /// Writes a state of an earlier tick.
+    ///
+    /// # Safety
+    /// Rule 3 of the law: the caller owns `row`, and the first meeting has not taken place.
+    pub(super) unsafe fn write_state(&self, tick: Tick, row: u32, state: QuantizedState) {
+        // SAFETY: nobody reads states before the first meeting, and the owner alone writes.
+        unsafe { *self.history_page(tick)[row as usize].0.get() = state }
+    }
+
     /// States of `tick`.
     ///
     /// # Safety
@@ -183,16 +207,17 @@ impl Columns {
         unsafe { values(self.history_page(tick)) }
     }
 
-    /// Everything as of `tick`.
+    /// Everything as of `tick`, with the states of as many ticks before it as `reach` says.
     ///
     /// # Safety
     /// The caller keeps rule 2 of the law as long as the result lives.
-    pub(super) unsafe fn published(&self, tick: Tick) -> Published<'_> {
+    pub(super) unsafe fn published(&self, tick: Tick, reach: Option<Tick>) -> Published<'_> {
         // SAFETY: by rule 2 nobody writes these pages meanwhile.
         unsafe {
             Published {
                 columns: self,
                 tick,
+                reach,
                 changed: values(self.page(&self.changed, tick)),
                 ids: values(self.page(&self.ids, tick)),
                 kinds: values(self.page(&self.kinds, tick)),
@@ -235,6 +260,8 @@ impl<P> Pages<P> {
 pub struct Published<'a> {
     columns: &'a Columns,
     tick: Tick,
+    /// Ticks before this one whose states can be read; `None` before the first meeting.
+    reach: Option<Tick>,
     changed: &'a [Tick],
     ids: &'a [EntityId],
     kinds: &'a [Kind],
@@ -258,7 +285,8 @@ impl<'a> Published<'a> {
     /// If the tick is out of reach.
     #[inline]
     pub fn state(&self, row: u32, tick: Tick) -> &'a QuantizedState {
-        assert!(self.tick.wrapping_sub(tick) <= HISTORY_REACH, "the page is being overwritten");
+        let age = self.tick.wrapping_sub(tick);
+        assert!(self.reach.is_some_and(|reach| age <= reach), "the page is being overwritten");
         // SAFETY: whoever made `self` keeps rule 2 of the law as long as `'a` lasts, and the page
         // is one of those that the rule allows.
         let states = unsafe { self.columns.states(tick) };

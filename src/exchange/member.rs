@@ -6,7 +6,7 @@
 #![allow(unsafe_code, reason = "the only caller of the columns; each block names the rule")]
 
 use super::columns::Pages;
-use super::{Meeting, Published, PublishedRow, Shared};
+use super::{HISTORY_REACH, Meeting, Published, PublishedRow, Shared};
 use crate::units::Tick;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -79,10 +79,11 @@ impl<P> Member<P> {
     #[inline]
     pub fn published(&self) -> Published<'_> {
         assert_eq!(self.turn, Turn::Open, "reading ends with the arrival");
+        let reach = (self.tick > self.shared.base).then_some(HISTORY_REACH);
         // SAFETY: rule 2 of the law. The meeting of `tick` has taken place, since `poll` sets
         // `tick` only then (before the first one nobody has written), and we have not arrived at
         // the next: `arrive` takes `&mut self`, so what is borrowed here is gone by then.
-        unsafe { self.shared.columns.published(self.tick) }
+        unsafe { self.shared.columns.published(self.tick, reach) }
     }
 
     /// What `member` published of [`Self::tick`].
@@ -155,6 +156,34 @@ impl<P> Member<P> {
         self.shared.barrier.arrive(u64::from(next - self.shared.base))
     }
 
+    /// Takes over, from this member of the exchange that this one succeeds, the rows it owned and
+    /// their history; to be called before the first meeting. What it had published of the tick that
+    /// was never met is to be published again.
+    pub fn inherit(&mut self, old: &Self) {
+        let base = self.shared.base;
+        assert!(self.turn == Turn::Open && self.tick == base, "before the first meeting");
+        assert_eq!((old.tick, old.rows(), old.place), (base, self.rows(), self.place));
+        for row in (0..self.rows() as u32).filter(|&row| old.owns(row)) {
+            if !self.shared.columns.give(row, None, Some(self.place)) {
+                // We were about to let go of it, and the gate has granted it already.
+                continue;
+            }
+            for tick in base.saturating_sub(HISTORY_REACH)..=base {
+                // SAFETY: rule 3 of the law: we own the row in both exchanges, and the first
+                // meeting of ours has not taken place.
+                unsafe {
+                    let state = old.shared.columns.state(tick, row);
+                    self.shared.columns.write_state(tick, row, state);
+                }
+            }
+        }
+        for (mine, old) in self.vacated.iter_mut().zip(&old.vacated) {
+            mine.extend(
+                old.iter().filter(|&&row| self.shared.columns.owner(row) == Some(self.place)),
+            );
+        }
+    }
+
     /// Whether all have arrived. Once they have, the tick is theirs and can be read.
     pub fn poll(&mut self) -> Meeting {
         if self.turn == Turn::Open {
@@ -166,5 +195,13 @@ impl<P> Member<P> {
             self.turn = Turn::Open;
         }
         meeting
+    }
+}
+
+/// Who is gone never arrives, so the others must not wait: the exchange is closed. They look at
+/// least every few milliseconds, see `shard::meeting`.
+impl<P> Drop for Member<P> {
+    fn drop(&mut self) {
+        self.shared.barrier.close();
     }
 }

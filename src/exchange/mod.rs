@@ -88,9 +88,26 @@ impl Keeper {
         self.0.columns.owner(row).is_none()
     }
 
+    /// The newest tick that any member arrived at.
+    pub fn newest(&self) -> Tick {
+        (0..self.members()).map(|member| self.arrived(member)).max().unwrap_or_default()
+    }
+
     /// The last tick that `member` arrived at.
     pub fn arrived(&self, member: usize) -> Tick {
         self.0.arrived[member].load(Ordering::Acquire)
+    }
+
+    /// The tick before the first meeting.
+    pub fn base(&self) -> Tick {
+        self.0.base
+    }
+
+    /// The exchange with which the survivors go on: as many members and rows, its first meeting is
+    /// the one that never took place in this one, which has been closed. Each survivor is to
+    /// [`Member::inherit`] from its old self; rows of the others are free.
+    pub fn succeed<P: Clone>(&self, own: &P) -> (Keeper, Vec<Member<P>>) {
+        exchange(self.members(), self.rows(), self.close(), own)
     }
 
     /// Ends the exchange because a member was given up: whoever waits finds [`Meeting::Closed`].

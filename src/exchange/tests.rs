@@ -165,3 +165,46 @@ fn threads_read_exactly_what_was_published_for_the_tick() {
         }
     });
 }
+
+#[test]
+fn survivors_go_on_with_their_history_and_without_the_rows_of_the_lost() {
+    let (keeper, mut members) = exchange(3, 6, 0, &());
+    (0..6).for_each(|seat| assert!(keeper.grant(seat, seat as usize % 3)));
+    let publish = |member: &mut Member<()>, tick: Tick| {
+        let place = member.place() as u32;
+        [place, place + 3].into_iter().for_each(|seat| member.publish(seat, &row(seat + 1, tick)));
+    };
+    for tick in 1..=100 {
+        members.iter_mut().for_each(|member| publish(member, tick));
+        members.iter_mut().for_each(|member| _ = member.arrive());
+        members.iter_mut().for_each(met);
+    }
+    // Member 1 stalls. The others have published tick 101 already, and row 5 was given up in it.
+    members[2].vacate(5);
+    for survivor in [0, 2] {
+        publish(&mut members[survivor], 101);
+        members[survivor].arrive();
+    }
+    let (successor, mut heirs) = keeper.succeed(&());
+    assert!((0..3).all(|place| heirs[place].tick() == 100 && successor.is_free(place as u32)));
+    let unread = std::panic::AssertUnwindSafe(|| heirs[0].published().state(0, 100).x);
+    assert!(std::panic::catch_unwind(unread).is_err(), "not before the first meeting");
+    for survivor in [0, 2] {
+        assert_eq!(members[survivor].poll(), Meeting::Closed);
+        heirs[survivor].inherit(&members[survivor]);
+        publish(&mut heirs[survivor], 101);
+    }
+    heirs.iter_mut().for_each(|member| _ = member.arrive());
+    heirs.iter_mut().for_each(met);
+    let published = heirs[1].published();
+    for tick in 101 - HISTORY_REACH..=101 {
+        assert_eq!((published.state(0, tick).x, published.state(2, tick).x), (tick, tick));
+    }
+    let living = (0..6).filter(|&seat| published.id(seat) != EntityId::NONE);
+    assert_eq!(living.collect::<Vec<_>>(), [0, 2, 3], "1 and 4 are lost, 5 was given up");
+    // Who stalled wakes up, works on in the old exchange, and is seen by nobody.
+    assert_eq!(members[1].published().state(0, 100).x, 100);
+    publish(&mut members[1], 101);
+    assert!(!members[1].arrive());
+    assert_eq!(members[1].poll(), Meeting::Closed);
+}

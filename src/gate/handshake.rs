@@ -23,6 +23,7 @@
 //! | 13 | slot, Noise message 2 | |
 
 use super::answers::Answer;
+use super::farewell::Farewell;
 use super::sessions::Session;
 use super::{Gate, GateAction, Moment, dh_burst, map, random};
 use crate::connection::Admission;
@@ -202,8 +203,9 @@ impl Gate {
         let (entity, seat) =
             self.population.allocate(shard.into()).expect("step 12 found an entity");
         let session = Session { player: token.player_id, entity, seat, answer: None };
-        let replaces = self.open_session(arrival, token, id, session, packet);
         let root = Root::from_handshake(&keys);
+        let farewell = Farewell { address: arrival.from, key: root.server_to_client(0) };
+        let replaces = self.open_session(arrival, token, (id, session, farewell), packet);
         let admission = Admission {
             id,
             address: arrival.from,
@@ -252,8 +254,7 @@ impl Gate {
         &mut self,
         arrival: &Arrival<'_>,
         token: &Token,
-        id: ConnectionId,
-        session: Session,
+        (id, session, farewell): (ConnectionId, Session, Farewell),
         packet: [u8; ACCEPTED_LEN],
     ) -> Option<ConnectionId> {
         let answer = self.answers.insert(Answer {
@@ -262,7 +263,7 @@ impl Gate {
             token_id: token.token_id,
             packet,
         });
-        let replaces = self.sessions.open(id, Session { answer, ..session });
+        let replaces = self.sessions.open(id, Session { answer, ..session }, farewell);
         // The attempt that was given up keeps its slot until its shard closes it, not its answer.
         let given_up = replaces.and_then(|id| self.sessions.session_mut(id)?.answer.take());
         if let Some(place) = given_up {

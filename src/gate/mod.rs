@@ -7,6 +7,7 @@
 
 mod answers;
 mod config;
+mod farewell;
 mod handshake;
 mod limiter;
 mod map;
@@ -30,6 +31,7 @@ use crate::time::{Entropy, Nanos, TokenBucket};
 use crate::units::Tick;
 use crate::wire::ConnectionId;
 use answers::Answers;
+use farewell::Farewells;
 use limiter::Limiter;
 use population::Population;
 use sessions::{Session, Sessions};
@@ -82,6 +84,7 @@ pub struct Gate {
     answers: Answers,
     sessions: Sessions,
     population: Population,
+    farewells: Farewells,
     seed: [u64; 2],
     maintenance: bool,
     /// Latest unix time seen: a clock that is set back does not revive forgotten tokens.
@@ -111,6 +114,7 @@ impl Gate {
             answers: Answers::new(config.unconfirmed, seed),
             sessions: Sessions::new(config.shards, config.slots_per_shard, seed),
             population: Population::new(keeper, config.shards.into()),
+            farewells: Farewells::default(),
             seed,
             maintenance: false,
             unix_s: 0,
@@ -176,6 +180,24 @@ impl Gate {
             let shard = usize::from(id.socket()) - 1;
             self.population.release_unused(session.entity, session.seat, shard);
         }
+    }
+
+    /// The shards in `lost`, by index, are gone with all their sessions; their successors share the
+    /// rows of `keeper` with the survivors. The players are told, see [`Self::poll_farewell`], and
+    /// may join again.
+    pub fn lose_shards(&mut self, lost: &[bool], keeper: Keeper, now: Nanos) {
+        self.population.succeed(keeper, lost);
+        for id in self.sessions.of_shards(lost) {
+            if let Some(farewell) = self.sessions.farewell(id) {
+                self.farewells.add(id, farewell, now);
+            }
+            self.closed(id);
+        }
+    }
+
+    /// The next packet to a player of a lost shard, into `out`: its length, and where it goes.
+    pub fn poll_farewell(&mut self, now: Nanos, out: &mut [u8]) -> Option<(usize, SocketAddr)> {
+        self.farewells.poll(now, out)
     }
 
     fn close(&mut self, id: ConnectionId) -> Option<Session> {

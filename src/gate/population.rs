@@ -80,6 +80,15 @@ impl Population {
         Some(seat)
     }
 
+    /// The shards in `lost` are gone; their seats are free among the rows of `keeper`, and those of
+    /// the others are theirs as before.
+    pub(super) fn succeed(&mut self, keeper: Keeper, lost: &[bool]) {
+        self.keeper = keeper;
+        for (granted, _) in self.granted.iter_mut().zip(lost).filter(|(_, lost)| **lost) {
+            self.cooling.append(granted);
+        }
+    }
+
     /// The shard will let go of the seat, as soon as nobody is shown in it.
     pub(super) fn release(&mut self, id: EntityId, seat: u32) {
         let known = self.ids.release(id);

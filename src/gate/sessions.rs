@@ -5,6 +5,7 @@
 //! packet of the session before last that is still on its way finds no session.
 
 use super::answers::Place;
+use super::farewell::Farewell;
 use super::map::FixedMap;
 use crate::limits::SLOTS_PER_SHARD;
 use crate::units::EntityId;
@@ -26,11 +27,12 @@ pub(super) struct Session {
     pub(super) answer: Option<Place>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Slot {
     /// Of the session now in the slot, or of the last one.
     generation: u16,
     session: Option<Session>,
+    farewell: Option<Farewell>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +59,7 @@ impl Sessions {
     /// `shards` 1..=255, each with `capacity` slots, at most 4,096.
     pub(super) fn new(shards: u8, capacity: u16, seed: [u64; 2]) -> Self {
         assert!(shards > 0 && usize::from(capacity) <= SLOTS_PER_SHARD, "slots fit their 12 bits");
-        let slot = Slot { generation: 0, session: None };
+        let slot = Slot { generation: 0, session: None, farewell: None };
         let shard = Shard { slots: vec![slot; capacity.into()], free: (0..capacity).collect() };
         let total = usize::from(shards) * usize::from(capacity);
         Self { shards: vec![shard; shards.into()], players: FixedMap::new(total, seed) }
@@ -77,12 +79,17 @@ impl Sessions {
 
     /// Opens a session under the id that `candidate` just gave. Returns the unconfirmed session of
     /// the same player that it replaces.
-    pub(super) fn open(&mut self, id: ConnectionId, session: Session) -> Option<ConnectionId> {
+    pub(super) fn open(
+        &mut self,
+        id: ConnectionId,
+        session: Session,
+        farewell: Farewell,
+    ) -> Option<ConnectionId> {
         let shard = &mut self.shards[usize::from(id.socket()) - 1];
         let slot = shard.free.pop_front();
         debug_assert_eq!(slot, Some(id.slot()), "the id is the candidate");
         shard.slots[usize::from(id.slot())] =
-            Slot { generation: id.generation(), session: Some(session) };
+            Slot { generation: id.generation(), session: Some(session), farewell: Some(farewell) };
         let logins = self.players.get(&[session.player]).unwrap_or_default();
         self.set_logins(session.player, Logins { unconfirmed: Some(id), ..logins });
         logins.unconfirmed
@@ -93,6 +100,23 @@ impl Sessions {
         let shard = self.shards.get_mut(usize::from(id.socket()).checked_sub(1)?)?;
         let slot = shard.slots.get_mut(usize::from(id.slot()))?;
         if slot.generation == id.generation() { slot.session.as_mut() } else { None }
+    }
+
+    /// The living sessions of the shards in `lost`, by index.
+    pub(super) fn of_shards(&self, lost: &[bool]) -> Vec<ConnectionId> {
+        let shards = self.shards.iter().zip(1..=u8::MAX).zip(lost).filter(|(_, lost)| **lost);
+        let living = |(shard, socket): (&Shard, u8)| {
+            let slots = shard.slots.iter().zip(0..).filter(|(slot, _)| slot.session.is_some());
+            let ids = slots.map(|(slot, n)| ConnectionId::from_parts(socket, n, slot.generation));
+            ids.collect::<Vec<_>>()
+        };
+        shards.flat_map(|(shard, _)| living(shard)).collect()
+    }
+
+    /// What it takes to say goodbye in place of the shard of `id`.
+    pub(super) fn farewell(&self, id: ConnectionId) -> Option<&Farewell> {
+        let shard = self.shards.get(usize::from(id.socket()).checked_sub(1)?)?;
+        shard.slots.get(usize::from(id.slot()))?.farewell.as_ref()
     }
 
     /// The newest session of `player` has proven itself. Returns the one that it replaces.
@@ -109,7 +133,8 @@ impl Sessions {
     pub(super) fn close(&mut self, id: ConnectionId) -> Option<Session> {
         let session = *self.session_mut(id)?;
         let shard = &mut self.shards[usize::from(id.socket()) - 1];
-        shard.slots[usize::from(id.slot())].session = None;
+        let slot = &mut shard.slots[usize::from(id.slot())];
+        (slot.session, slot.farewell) = (None, None);
         shard.free.push_back(id.slot());
         let logins = self.players.get(&[session.player]).unwrap_or_default();
         let other = |login: Option<ConnectionId>| login.filter(|&login| login != id);
@@ -138,6 +163,10 @@ mod tests {
         Session { player, entity: EntityId::from_parts(0, 1), seat: 0, answer: None }
     }
 
+    fn farewell() -> Farewell {
+        Farewell { address: ([127, 0, 0, 1], 1).into(), key: [0; 32] }
+    }
+
     proptest! {
         #[test]
         fn a_live_slot_is_never_handed_out_and_its_generation_always_changes(
@@ -154,7 +183,7 @@ mod tests {
                     let place = (id.socket(), id.slot());
                     prop_assert!(live.iter().all(|&id| (id.socket(), id.slot()) != place));
                     prop_assert_ne!(last.insert(place, id.generation()), Some(id.generation()));
-                    sessions.open(id, session(u64::from(random % 5)));
+                    sessions.open(id, session(u64::from(random % 5)), farewell());
                     live.push(id);
                 } else if !live.is_empty() {
                     let id = live.swap_remove(pick % live.len());
@@ -171,7 +200,7 @@ mod tests {
         let mut sockets = Vec::new();
         for player in 0..6 {
             let id = sessions.candidate(7).unwrap();
-            sessions.open(id, session(player));
+            sessions.open(id, session(player), farewell());
             sockets.push(id.socket());
         }
         assert_eq!(sockets, [1, 2, 3, 1, 2, 3]);
@@ -181,7 +210,7 @@ mod tests {
     fn a_foreign_or_outdated_id_names_nobody() {
         let mut sessions = Sessions::new(1, 4, [1, 2]);
         let id = sessions.candidate(7).unwrap();
-        sessions.open(id, session(1));
+        sessions.open(id, session(1), farewell());
         for other in [
             ConnectionId::GATE,
             ConnectionId::from_parts(2, id.slot(), id.generation()),
@@ -198,7 +227,7 @@ mod tests {
         let mut sessions = Sessions::new(1, 8, [1, 2]);
         let mut open = || {
             let id = sessions.candidate(7).unwrap();
-            (id, sessions.open(id, session(42)))
+            (id, sessions.open(id, session(42), farewell()))
         };
         let (first, replaced) = open();
         assert_eq!(replaced, None);
@@ -207,11 +236,11 @@ mod tests {
         assert_eq!(sessions.confirm(first, 42), None, "too late");
         assert_eq!(sessions.confirm(second, 42), None);
         let third = sessions.candidate(7).unwrap();
-        assert_eq!(sessions.open(third, session(42)), None, "the old one plays on");
+        assert_eq!(sessions.open(third, session(42), farewell()), None, "the old one plays on");
         assert_eq!(sessions.confirm(third, 42), Some(second));
         sessions.close(second);
         let fourth = sessions.candidate(7).unwrap();
-        sessions.open(fourth, session(42));
+        sessions.open(fourth, session(42), farewell());
         assert_eq!(sessions.confirm(fourth, 42), Some(third));
     }
 }

@@ -138,6 +138,8 @@ named_enum! {
         Overruns = "overruns",
         /// Times a shard was too far behind to catch up, and its schedule was moved.
         ScheduleShifts = "schedule_shifts",
+        /// Shards that were lost and replaced.
+        ShardsLost = "shards_lost",
         /// Effects of entities on others, sent to be applied in the next tick.
         EffectsSent = "effects_sent",
         /// Effects that a full queue did not take.

@@ -4,7 +4,7 @@
 //! entity enters a slot within the radius of its kind and leaves it beyond a larger one, so that
 //! nobody flickers at the edge. The own entity never takes a slot.
 
-use super::slots::{SlotTable, each_bit};
+use super::slots::{SlotTable, bits};
 use super::tenure::Tenure;
 use crate::limits::SELECT_STAGGER;
 use crate::units::Tick;
@@ -42,22 +42,21 @@ impl Selector {
         tick: Tick,
     ) {
         let since = tenure.since();
-        each_bit(table.live(), |slot| {
+        for slot in bits(table.live()) {
             let row = table.row[usize::from(slot)];
             // A row that has another occupant by now holds nothing for this viewer.
             if since[row as usize] <= table.selected {
                 self.held.hold_in(row, slot);
             }
-        });
+        }
         self.nearest.clear();
         self.nearest.leave_out(eye.row);
         indexes.for_each(|index| index.visible(eye.position, &self.held, &mut self.nearest));
         let found = self.nearest.rows();
-        let mut stays = [0_u64; 2];
-        for slot in found.iter().filter_map(|&row| self.held.slot(row)) {
-            stays[usize::from(slot / 64) % 2] |= 1 << (slot % 64);
-        }
-        let stays = u128::from(stays[1]) << 64 | u128::from(stays[0]);
+        let stays = found
+            .iter()
+            .filter_map(|&row| self.held.slot(row))
+            .fold(0_u128, |stays, slot| stays | 1 << slot);
         let newcomers = found.iter().filter(|&&row| !self.held.holds(row));
         table.leave(table.live() & !stays, tick);
         let before = table.live() | table.leaving();
@@ -68,7 +67,9 @@ impl Selector {
             }
         }
         table.selected = tick;
-        each_bit(before, |slot| self.held.release(table.row[usize::from(slot)]));
+        for slot in bits(before) {
+            self.held.release(table.row[usize::from(slot)]);
+        }
     }
 }
 

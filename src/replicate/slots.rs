@@ -234,19 +234,6 @@ fn raise(acknowledged: &mut [u16; VISIBLE_MAX], described: u128, tick: u16, cloc
     }
 }
 
-/// Calls `visit` with the set bits of `set`, lowest first: where many bits are set, for fewer
-/// instructions than [`bits`].
-#[inline]
-pub(super) fn each_bit(set: u128, mut visit: impl FnMut(u8)) {
-    for (half, offset) in [(set as u64, 0), ((set >> 64) as u64, 64)] {
-        let mut left = half;
-        while left != 0 {
-            visit(left.trailing_zeros() as u8 % 64 + offset);
-            left &= left - 1;
-        }
-    }
-}
-
 /// The set bits of `set`, lowest first.
 #[inline]
 pub(super) fn bits(set: u128) -> impl Iterator<Item = u8> {
@@ -277,9 +264,6 @@ mod tests {
     fn bits_come_lowest_first_from_both_halves() {
         let set = 1 | 1 << 63 | 1 << 64 | 1 << 127;
         assert_eq!(bits(set).collect::<Vec<_>>(), [0, 63, 64, 127]);
-        let mut visited = Vec::new();
-        each_bit(set, |bit| visited.push(bit));
-        assert_eq!(visited, [0, 63, 64, 127]);
         assert_eq!(bits(0).count(), 0);
         assert_eq!(bits(u128::MAX).count(), 128);
     }

@@ -3,9 +3,9 @@
 //! It runs at low priority on the housekeeping core: a flood of handshakes costs newcomers, never
 //! players.
 
-use super::{StartError, StopOnEnd, port_failed};
+use super::supervisor::Supervisor;
+use super::{StartError, StopOnEnd, port_failed, say};
 use crate::admin::AdminListener;
-use crate::exchange::Keeper;
 use crate::gate::{Gate, GateAction, GateConfig, Moment};
 use crate::host::clock::{self, Clock};
 use crate::host::cores;
@@ -15,12 +15,12 @@ use crate::limits::DATAGRAM_MAX;
 use crate::metrics::{Counter, Counters, DropReason, Histograms};
 use crate::net::{Backend, BoundSocket, Datagram, Port, PortConfig, open_port};
 use crate::report::Stats;
-use crate::shard::{GateEnd, ToGate, ToShard};
+use crate::shard::{Fault, GateEnd, ToGate, ToShard};
 use crate::time::Nanos;
 use crate::wire::{ConnectionId, DisconnectReason};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -38,9 +38,13 @@ pub(super) struct GateThread {
     pub(super) core: usize,
     pub(super) socket: BoundSocket,
     pub(super) gate: GateConfig,
-    pub(super) keeper: Keeper,
     pub(super) clock: Clock,
-    pub(super) shards: Vec<(GateEnd, Arc<Counters>)>,
+    pub(super) supervisor: Supervisor,
+    pub(super) shards: Vec<GateEnd>,
+    /// By shard. A shard and its replacements count on.
+    pub(super) shard_counters: Vec<Arc<Counters>>,
+    /// Faults to be handed to shards, for drills and tests.
+    pub(super) faults: mpsc::Receiver<(usize, Fault)>,
     pub(super) admin: PathBuf,
     /// Of the shards, for the statistics; the gate itself has no need of a ring.
     pub(super) backend: Backend,
@@ -52,7 +56,9 @@ struct State {
     gate: Gate,
     clock: Clock,
     counters: Counters,
-    shards: Vec<(GateEnd, Arc<Counters>)>,
+    supervisor: Supervisor,
+    shards: Vec<GateEnd>,
+    shard_counters: Vec<Arc<Counters>>,
     tick_hz: u16,
     backend: Backend,
     /// Recorded since the last mark.
@@ -82,11 +88,18 @@ impl GateThread {
             .map_err(|error| port_failed(&error))?;
         let mut state = State {
             tick_hz: self.gate.tick_hz,
-            gate: Gate::new(self.gate, self.keeper, self.clock.now(), &mut OsEntropy),
+            gate: Gate::new(
+                self.gate,
+                self.supervisor.keeper().clone(),
+                self.clock.now(),
+                &mut OsEntropy,
+            ),
+            supervisor: self.supervisor,
             clock: self.clock,
             counters: Counters::default(),
             spare: self.shards.iter().map(|_| Box::default()).collect(),
             shards: self.shards,
+            shard_counters: self.shard_counters,
             backend: self.backend,
             window: Histograms::default(),
             asked_at: None,
@@ -95,7 +108,11 @@ impl GateThread {
         while !self.stop.load(Ordering::Relaxed) {
             state.receive(&mut *port).map_err(|error| port_failed(&error))?;
             state.read_mail();
+            state.watch()?;
             state.serve_admin(&mut admin);
+            while let Ok((shard, fault)) = self.faults.try_recv() {
+                state.tell(shard as u8, ToShard::Fail(fault));
+            }
         }
         state.say_goodbye();
         Ok(())
@@ -104,9 +121,8 @@ impl GateThread {
 
 impl State {
     fn moment(&self) -> Moment {
-        let tick =
-            self.shards.iter().map(|(_, c)| c.read(Counter::Ticks)).max().unwrap_or_default();
-        Moment { now: self.clock.now(), unix_s: clock::unix_ms() / 1000, tick: tick as u32 }
+        let tick = self.supervisor.keeper().newest();
+        Moment { now: self.clock.now(), unix_s: clock::unix_ms() / 1000, tick }
     }
 
     fn receive(&mut self, port: &mut dyn Port) -> std::io::Result<()> {
@@ -117,8 +133,38 @@ impl State {
             port.send_push(place, len, to);
         }
         port.flush()?.record(&self.counters);
+        self.send_farewells(port)?;
         let moment = self.moment();
         self.gate.tick(moment, &mut OsEntropy);
+        Ok(())
+    }
+
+    /// Tells the players of lost shards why they hear nothing more.
+    fn send_farewells(&mut self, port: &mut dyn Port) -> std::io::Result<()> {
+        let now = self.clock.now();
+        let mut place = 0;
+        while place < port.send_capacity() {
+            let out = port.send_buffer(place);
+            let Some((len, to)) = self.gate.poll_farewell(now, out) else { break };
+            port.send_push(place, len, to);
+            place += 1;
+        }
+        if place > 0 {
+            port.flush()?.record(&self.counters);
+        }
+        Ok(())
+    }
+
+    /// Replaces the shards that were lost since the last look.
+    fn watch(&mut self) -> Result<(), StartError> {
+        let now = self.clock.now();
+        let Some(lost) = self.supervisor.watch(now, &self.shards) else { return Ok(()) };
+        if let Err(error) = self.supervisor.replace(now, &lost, &mut self.shards) {
+            say(&format!("the server ends: {error}"));
+            return Err(error);
+        }
+        // What lost shards were to be told, and were to tell, is of no interest any more.
+        self.gate.lose_shards(&lost, self.supervisor.keeper().clone(), now);
         Ok(())
     }
 
@@ -162,7 +208,7 @@ impl State {
     /// Tells whether the shard will get the message.
     fn tell(&mut self, shard: u8, message: ToShard) -> bool {
         let shard = self.shards.get_mut(usize::from(shard));
-        shard.is_some_and(|(end, _)| end.to_shard.send(message).is_ok())
+        shard.is_some_and(|end| end.to_shard.send(message).is_ok())
     }
 
     fn disconnect(&mut self, session: Option<ConnectionId>, reason: DisconnectReason) {
@@ -175,7 +221,7 @@ impl State {
 
     fn read_mail(&mut self) {
         for index in 0..self.shards.len() {
-            while let Some(mail) = self.shards[index].0.from_shard.receive() {
+            while let Some(mail) = self.shards[index].from_shard.receive() {
                 match mail {
                     ToGate::Confirmed(id) => {
                         let older = self.gate.confirmed(id);
@@ -199,7 +245,7 @@ impl State {
         let now = self.clock.now();
         let Some(asked_at) = self.asked_at else {
             self.asked_at = Some(now);
-            for (end, _) in &mut self.shards {
+            for end in &mut self.shards {
                 let Some(empty) = self.spare.pop() else { break };
                 if let Err(ToShard::Window(empty)) = end.to_shard.send(ToShard::Window(empty)) {
                     self.spare.push(empty);
@@ -230,7 +276,7 @@ impl State {
             ..Stats::default()
         };
         stats.add_counters(&self.counters);
-        for (_, counters) in &self.shards {
+        for counters in &self.shard_counters {
             stats.add_counters(counters);
         }
         stats.set_histograms(&self.window);
@@ -240,15 +286,16 @@ impl State {
     /// Stops the shards and waits until they have told their players.
     fn say_goodbye(&mut self) {
         self.gate.set_maintenance(true);
-        for (end, _) in &mut self.shards {
+        for end in &mut self.shards {
             // A queue that is full belongs to a shard that is stuck; the process ends anyway.
             let _ = end.to_shard.send(ToShard::Stop);
         }
         let start = self.clock.now();
-        let alive = |state: &Self| state.shards.iter().any(|(end, _)| !end.to_shard.is_abandoned());
+        let alive = |state: &Self| state.shards.iter().any(|end| !end.to_shard.is_abandoned());
         while alive(self) && self.clock.now().since(start) < STOP_PATIENCE {
             self.read_mail();
             thread::sleep(Duration::from_millis(1));
         }
+        self.supervisor.join();
     }
 }

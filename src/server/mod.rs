@@ -8,25 +8,24 @@ mod files;
 mod gate_thread;
 mod plan;
 mod shard_thread;
+mod supervisor;
 
 pub use files::RunDir;
 pub use plan::CorePlan;
 
 use crate::config::{Config, ConfigError};
-use crate::exchange::exchange;
 use crate::gate::{GateConfig, HandshakeRates, TokenKey};
 use crate::host::clock::{self, Clock};
 use crate::host::entropy::OsEntropy;
 use crate::keys::ServerKeys;
-use crate::metrics::Counters;
 use crate::net::{Backend, BindConfig, PortConfig, SocketGroup, choose_backend};
-use crate::shard::{self, EntryRules, Pace, Page, ShardConfig, Waiters};
+use crate::shard::{EntryRules, Fault, Pace, Page, ShardConfig};
 use crate::time::{Entropy, Nanos};
 use gate_thread::GateThread;
-use shard_thread::{Company, ShardThread};
+use shard_thread::Recipe;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::{fmt, io};
 
@@ -60,11 +59,16 @@ const START_DELAY: Nanos = Nanos::from_ms(20);
 /// small share of a tick.
 const MEETING_SPIN: Nanos = Nanos::from_us(100);
 
+/// Faults that can wait to be injected.
+const FAULTS_MAX: usize = 16;
+
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
     stop: Arc<AtomicBool>,
-    threads: Vec<(&'static str, JoinHandle<Result<(), StartError>>)>,
+    /// The gate's thread, which watches over the shards.
+    gate: Option<JoinHandle<Result<(), StartError>>>,
+    faults: Option<mpsc::SyncSender<(usize, Fault)>>,
     /// The UDP address it listens on.
     pub address: SocketAddr,
     /// How datagrams are moved.
@@ -120,7 +124,8 @@ impl Server {
         warnings.extend(plan.warnings.iter().cloned());
         let mut server = Self {
             stop: Arc::new(AtomicBool::new(false)),
-            threads: Vec::new(),
+            gate: None,
+            faults: None,
             address,
             backend: chosen.backend,
             run_dir,
@@ -135,59 +140,61 @@ impl Server {
 
     fn spawn_threads(&mut self, config: &Config, keys: &ServerKeys) -> Result<(), StartError> {
         let clock = Clock::start();
-        let count = self.plan.shards.len();
-        let page = Page::new(
-            config.world.entities as usize,
-            config.interest.radii(),
-            config.interest.leave_factor,
-        );
-        let (keeper, members) = exchange(count, config.world.entities as usize, 0, &page);
-        self.memory_bytes += members[0].memory_bytes();
-        let company = Company { keeper: keeper.clone(), waiters: Arc::new(Waiters::new(count)) };
+        let recipes = self.plan.shards.iter().enumerate().map(|(index, &core)| Recipe {
+            core,
+            socket: self.socket(index + 1),
+            backend: self.backend,
+            port: port_config(config),
+            shard: shard_config(config, index),
+            clock,
+            counters: Arc::default(),
+        });
+        let recipes = recipes.collect::<Vec<_>>();
+        let shard_counters = recipes.iter().map(|recipe| Arc::clone(&recipe.counters)).collect();
         let pace = Pace {
             rate: config.tick_rate(),
             origin: clock.now().plus(START_DELAY),
             spin: Nanos::from_us(u64::from(config.server.spin_us)),
             meeting_spin: MEETING_SPIN,
         };
-        let mut shards = Vec::new();
-        let links = shard::links(count, config.world.entities as usize);
-        for (index, (member, links)) in members.into_iter().zip(links).enumerate() {
-            let (gate_end, shard_end) = shard::pair();
-            let counters = Arc::new(Counters::default());
-            let thread = ShardThread {
-                core: self.plan.shards[index],
-                socket: self.socket(index + 1),
-                backend: self.backend,
-                port: port_config(config),
-                shard: shard_config(config, index),
-                member,
-                links,
-                company: company.clone(),
-                pace,
-                clock,
-                mail: shard_end,
-                counters: Arc::clone(&counters),
-                stop: Arc::clone(&self.stop),
-            };
-            let (memory, handle) = thread.spawn()?;
-            self.memory_bytes += memory;
-            self.threads.push(("shard", handle));
-            shards.push((gate_end, counters));
-        }
+        let page = Page::new(
+            recipes[0].shard.entities,
+            config.interest.radii(),
+            config.interest.leave_factor,
+        );
+        let (supervisor, shards, memory) = supervisor::start(
+            recipes,
+            config.world.entities as usize,
+            page,
+            pace,
+            Nanos::from_ms(u64::from(config.server.watchdog_ms)),
+        )?;
+        self.memory_bytes = memory;
+        let (to_gate, faults) = mpsc::sync_channel(FAULTS_MAX);
+        self.faults = Some(to_gate);
         let gate = GateThread {
             core: self.plan.gate,
             socket: self.socket(0),
-            gate: gate_config(config, keys, count)?,
-            keeper,
+            gate: gate_config(config, keys, self.plan.shards.len())?,
             clock,
+            supervisor,
             shards,
+            shard_counters,
+            faults,
             admin: self.run_dir.admin_socket(self.address.port()),
             backend: self.backend,
             stop: Arc::clone(&self.stop),
         };
-        self.threads.push(("gate", gate.spawn()?));
+        self.gate = Some(gate.spawn()?);
         Ok(())
+    }
+
+    /// Makes a shard fail, for drills and tests. Nothing that a peer sends can do this.
+    pub fn inject(&self, shard: usize, fault: Fault) {
+        if let Some(faults) = &self.faults {
+            // A gate that is gone has ended the shards, too.
+            let _ = faults.try_send((shard, fault));
+        }
     }
 
     fn socket(&self, index: usize) -> crate::net::BoundSocket {
@@ -204,18 +211,12 @@ impl Server {
         Arc::clone(&self.stop)
     }
 
-    /// Waits until the server has ended. An error of any thread ends all.
+    /// Waits until the server has ended.
     pub fn join(mut self) -> Result<(), StartError> {
-        let mut result = Ok(());
-        for (name, thread) in self.threads.drain(..) {
-            let ended = thread.join().unwrap_or_else(|_| {
-                Err(StartError(format!("the {name} thread panicked; see its message above")))
-            });
-            if result.is_ok() {
-                result = ended;
-            }
-        }
-        result
+        let Some(gate) = self.gate.take() else { return Ok(()) };
+        gate.join().unwrap_or_else(|_| {
+            Err(StartError("the gate thread panicked; see its message above".to_owned()))
+        })
     }
 }
 
@@ -256,7 +257,7 @@ fn load_keys(
 }
 
 fn port_config(config: &Config) -> PortConfig {
-    let players = config.world.players as usize;
+    let players = config.players_per_shard();
     // Two ticks of input at two packets per player and tick, within what 16 bits can count.
     let receive_buffers = (players * 4).next_power_of_two().clamp(256, 1 << 14) as u16;
     PortConfig { receive_buffers, send_slots: players + 64, ..PortConfig::default() }
@@ -265,8 +266,8 @@ fn port_config(config: &Config) -> PortConfig {
 fn shard_config(config: &Config, index: usize) -> ShardConfig {
     ShardConfig {
         socket_index: index as u8 + 1,
-        players: config.world.players as usize,
-        entities: config.world.entities as usize,
+        players: config.players_per_shard(),
+        entities: config.entities_per_shard(),
         rate: config.tick_rate(),
         budget: config.replication.budget_bytes,
         entry: EntryRules { seed: config.world.seed, spawn: config.world.spawn },
@@ -290,7 +291,7 @@ fn gate_config(
         boot_unix_ms: clock::unix_ms(),
         tick_hz: config.server.tick_rate,
         shards: shards as u8,
-        slots_per_shard: config.world.players as u16,
+        slots_per_shard: config.players_per_shard() as u16,
         trusted_sources: networks.collect::<Result<_, _>>()?,
         rates: HandshakeRates {
             source_per_s: config.limits.handshakes_per_source_per_s,
@@ -300,6 +301,12 @@ fn gate_config(
         dh_per_s: config.limits.key_agreements_per_s,
         ..GateConfig::new(backend.protocol_id, backend.realm, keys.static_keys()?, vec![token_key])
     })
+}
+
+/// Tells the operator what happened; for rare events of our own, never for what a peer does.
+#[expect(clippy::print_stderr, reason = "a server's log is its standard error")]
+fn say(event: &str) {
+    eprintln!("tidelock: {event}");
 }
 
 /// The error of a thread whose port failed.

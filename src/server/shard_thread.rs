@@ -1,85 +1,121 @@
 //! The thread of one shard: pinned, with a port that was opened on it.
 
-use super::{StartError, StopOnEnd, port_failed};
-use crate::exchange::{Keeper, Member};
+use super::{StartError, port_failed, say};
+use crate::exchange::Member;
 use crate::host::clock::Clock;
 use crate::host::cores;
 use crate::metrics::Counters;
 use crate::net::{Backend, BoundSocket, Port, PortConfig, open_port};
-use crate::shard::{self, Ended, Links, Pace, Page, Shard, ShardConfig, ShardEnd, Waiters};
+use crate::shard::{self, Links, Pace, Page, Shard, ShardConfig, ShardEnd, Waiters};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
-/// Everything the thread takes with it.
-pub(super) struct ShardThread {
+/// How to start the thread of a shard, the first time and after it was lost.
+#[derive(Clone)]
+pub(super) struct Recipe {
     pub(super) core: usize,
     pub(super) socket: BoundSocket,
     pub(super) backend: Backend,
     pub(super) port: PortConfig,
     pub(super) shard: ShardConfig,
-    pub(super) member: Member<Page>,
-    pub(super) links: Links,
-    pub(super) company: Company,
-    pub(super) pace: Pace,
     pub(super) clock: Clock,
-    pub(super) mail: ShardEnd,
     pub(super) counters: Arc<Counters>,
-    pub(super) stop: Arc<AtomicBool>,
 }
 
-impl ShardThread {
-    /// Starts the thread and waits until it is ready. Returns the bytes the shard holds for good.
-    pub(super) fn spawn(self) -> Result<(usize, JoinHandle<Result<(), StartError>>), StartError> {
+/// What ties a shard to the others and to the gate.
+pub(super) struct Ties {
+    pub(super) member: Member<Page>,
+    pub(super) links: Links,
+    pub(super) waiters: Arc<Waiters>,
+    pub(super) mail: ShardEnd,
+    pub(super) pace: Pace,
+}
+
+/// A thread that is ready to meet the others.
+pub(super) struct Started {
+    /// Bytes the shard holds for good.
+    pub(super) memory: usize,
+    pub(super) thread: JoinHandle<Result<(), StartError>>,
+}
+
+/// Starts threads of shards on behalf of others. A thread inherits core and priority of the one
+/// that starts it, and the gate's, which finds out that a shard was lost, are not for shards.
+pub(super) struct Starter(mpsc::SyncSender<Order>);
+
+struct Order {
+    recipe: Recipe,
+    ties: Ties,
+    answer: mpsc::SyncSender<Result<Started, StartError>>,
+}
+
+impl Starter {
+    /// A starter that passes on core and priority of the calling thread. It ends with this value.
+    pub(super) fn spawn() -> Result<Self, StartError> {
+        let (orders, inbox) = mpsc::sync_channel::<Order>(1);
+        let serve = move || {
+            for Order { recipe, ties, answer } in inbox {
+                // Nobody waits for the answer only if the server gave up meanwhile.
+                let _ = answer.send(recipe.start(ties));
+            }
+        };
+        thread::Builder::new()
+            .name("starter".to_owned())
+            .spawn(serve)
+            .map_err(|error| StartError(format!("cannot start a thread: {error}")))?;
+        Ok(Self(orders))
+    }
+
+    /// Starts a shard and waits until it is ready.
+    pub(super) fn start(&self, recipe: &Recipe, ties: Ties) -> Result<Started, StartError> {
+        let (answer, result) = mpsc::sync_channel(1);
+        let gone = |_| StartError("the thread that starts shards is gone".to_owned());
+        let order = Order { recipe: recipe.clone(), ties, answer };
+        self.0.send(order).map_err(|_| gone(mpsc::RecvError))?;
+        result.recv().map_err(gone)?
+    }
+}
+
+impl Recipe {
+    /// Starts the thread and waits until it is ready.
+    fn start(&self, ties: Ties) -> Result<Started, StartError> {
         let (ready, is_ready) = mpsc::sync_channel(1);
-        let name = format!("shard-{}", self.shard.socket_index);
-        let handle = thread::Builder::new()
-            .name(name)
-            .spawn(move || self.run(&ready))
+        let recipe = self.clone();
+        let thread = thread::Builder::new()
+            .name(self.name())
+            .spawn(move || recipe.run(ties, &ready))
             .map_err(|error| StartError(format!("cannot start a thread: {error}")))?;
         match is_ready.recv() {
-            Ok(memory) => Ok((memory, handle)),
-            Err(mpsc::RecvError) => match handle.join() {
+            Ok(memory) => Ok(Started { memory, thread }),
+            Err(mpsc::RecvError) => match thread.join() {
                 Ok(Err(error)) => Err(error),
                 _ => Err(StartError("a shard thread died at its start".to_owned())),
             },
         }
     }
 
-    fn run(self, ready: &mpsc::SyncSender<usize>) -> Result<(), StartError> {
-        let _stop = StopOnEnd(self.stop);
-        let _leave = LeaveOnEnd(&self.company);
+    /// What the thread is called.
+    pub(super) fn name(&self) -> String {
+        format!("shard-{}", self.shard.socket_index)
+    }
+
+    fn run(self, ties: Ties, ready: &mpsc::SyncSender<usize>) -> Result<(), StartError> {
         cores::pin_current_thread(self.core)?;
-        let mut port = open_port(self.socket, self.backend, &self.port)
+        let mut port = open_port(self.socket.clone(), self.backend, &self.port)
             .map_err(|error| StartError(format!("cannot open the network port: {error}")))?;
-        let mut shard = Shard::new(self.shard, self.member, self.links, self.mail, self.counters);
+        let Ties { member, links, waiters, mail, pace } = ties;
+        let counters = Arc::clone(&self.counters);
+        let mut shard = Shard::new(self.shard, member, links, mail, counters);
         // Nobody is there to hear it only if the server gave up meanwhile.
         let _ = ready.send(shard.memory_bytes());
         let port: &mut dyn Port = &mut *port;
         // It is the gate that ends a shard, so that players are told.
-        let waiters = &self.company.waiters;
-        match shard::run(&mut shard, port, self.pace, waiters, &self.clock) {
-            Ok(Ended::Done) => Ok(()),
-            Ok(Ended::Closed) => Err(StartError("another shard ended too soon".to_owned())),
-            Err(error) => Err(port_failed(&error)),
+        match shard::run(&mut shard, port, pace, waiters, &self.clock) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                say(&format!("{}: the network socket failed: {error}", self.name()));
+                Err(port_failed(&error))
+            }
         }
-    }
-}
-
-/// What a shard needs to meet the others.
-#[derive(Clone)]
-pub(super) struct Company {
-    pub(super) keeper: Keeper,
-    pub(super) waiters: Arc<Waiters>,
-}
-
-/// Closes the exchange when a shard ends, however it ends: the others must not wait for it.
-struct LeaveOnEnd<'a>(&'a Company);
-
-impl Drop for LeaveOnEnd<'_> {
-    fn drop(&mut self) {
-        self.0.keeper.close();
-        self.0.waiters.wake();
     }
 }

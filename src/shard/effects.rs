@@ -33,6 +33,11 @@ impl Effects {
         counters.add(if sent { Counter::EffectsSent } else { Counter::EffectsLost }, 1);
     }
 
+    /// See [`Post::relink`].
+    pub(super) fn relink(&mut self, other: Self, places: &[bool]) {
+        self.post.relink(other.post, places);
+    }
+
     /// What was sent to this shard in `tick`, in the order of targets, and for each target of
     /// sources.
     pub(super) fn arrived(&mut self, tick: Tick) -> impl Iterator<Item = Hit> + '_ {

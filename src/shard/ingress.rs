@@ -3,7 +3,7 @@
 //! Nothing here changes the world: inputs wait in its inbox, arrivals and departures in `players`.
 
 use super::laps::Timer;
-use super::mail::{MESSAGES_PER_SESSION, ToGate, ToShard};
+use super::mail::{Fault, MESSAGES_PER_SESSION, ToGate, ToShard};
 use super::players::{Newcomer, Players};
 use super::{Sender, Shard};
 use crate::connection::{Admission, CloseReason, Sink, Slot};
@@ -92,6 +92,8 @@ impl Shard {
                     self.tell_gate(ToGate::Window(full));
                 }
                 ToShard::Stop => self.stop(),
+                ToShard::Regroup(regroup) => self.regroup = Some(regroup),
+                ToShard::Fail(fault) => fail(fault),
             }
         }
     }
@@ -160,6 +162,14 @@ impl Shard {
             port.send_push(place, packet.length, packet.to);
             place += 1;
         }
+    }
+}
+
+/// Fails as asked, for drills and tests.
+fn fail(fault: Fault) {
+    match fault {
+        Fault::Panic => panic!("this shard was told to panic"),
+        Fault::Stall(duration) => std::thread::sleep(duration),
     }
 }
 

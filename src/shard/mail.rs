@@ -1,11 +1,18 @@
 //! What the gate and a shard tell each other. Each message says who sends it when, and what happens
 //! if the queue is full.
 
+use super::links::Links;
+use super::meeting::Waiters;
+use super::page::Page;
 use super::queue::{self, Receiver, Sender};
 use crate::connection::Admission;
+use crate::exchange::Member;
 use crate::limits::SLOTS_PER_SHARD;
 use crate::metrics::Histograms;
+use crate::time::Nanos;
 use crate::wire::{ConnectionId, DisconnectReason};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Gate → shard. If the queue is full the gate refuses the newcomer (`ServerFull`) or asks again
 /// later.
@@ -19,6 +26,34 @@ pub enum ToShard {
     Window(Box<Histograms>),
     /// Say goodbye to everybody and stop.
     Stop,
+    /// A shard was lost: go on in the exchange that succeeds the closed one.
+    Regroup(Box<Regroup>),
+    /// For drills and tests: fail.
+    Fail(Fault),
+}
+
+/// What a survivor needs to go on after another shard was lost.
+#[derive(Debug)]
+pub struct Regroup {
+    /// Its part of the new exchange.
+    pub member: Member<Page>,
+    /// Its links; those to and from the replaced shards are to be used.
+    pub links: Links,
+    /// Which shards were replaced, by place.
+    pub replaced: Box<[bool]>,
+    /// How the shards of the new exchange wait for each other.
+    pub waiters: Arc<Waiters>,
+    /// When the schedule starts anew, see [`super::Pace`].
+    pub origin: Nanos,
+}
+
+/// A way to fail, for drills and tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Its thread panics.
+    Panic,
+    /// Its thread does nothing for so long.
+    Stall(Duration),
 }
 
 /// Shard → gate. The queue holds two messages for every slot several times over, and a shard takes

@@ -22,7 +22,7 @@ mod tick;
 
 pub use laps::Timer;
 pub use links::{Links, links};
-pub use mail::{GateEnd, ShardEnd, ToGate, ToShard, pair};
+pub use mail::{Fault, GateEnd, Regroup, ShardEnd, ToGate, ToShard, pair};
 pub use meeting::Waiters;
 pub use pacing::{Ended, Pace, run};
 pub use page::{Page, Report};
@@ -69,6 +69,8 @@ pub struct Shard {
     links: Links,
     /// Scratch of whoever looks for the nearest.
     near: Nearest,
+    /// What it says of itself in the tick under way.
+    report: Report,
     replicator: Replicator,
     players: Players,
     batch: Batch,
@@ -80,6 +82,8 @@ pub struct Shard {
     /// plaintext.
     block: [Pending; BLOCK],
     stopping: bool,
+    /// Where to go on after another shard was lost.
+    regroup: Option<Box<Regroup>>,
 }
 
 /// A packet whose snapshot is encoded and not yet sealed.
@@ -115,6 +119,7 @@ impl Shard {
             member,
             links,
             near: Nearest::new(),
+            report: Report::default(),
             batch: Batch::default(),
             gate,
             counters,
@@ -122,6 +127,7 @@ impl Shard {
             laps: Laps::default(),
             block: [Pending::default(); BLOCK],
             stopping: false,
+            regroup: None,
         }
     }
 
@@ -155,9 +161,24 @@ impl Shard {
         (0..self.member.members()).map(|place| self.member.page_of(place).report)
     }
 
+    /// Goes on in the exchange that succeeds the closed one. The tick under way has been simulated
+    /// and is published once more; the shard is to arrive at its meeting.
+    pub fn rejoin(&mut self, regroup: Regroup) {
+        let Regroup { member, links, replaced, .. } = regroup;
+        let old = std::mem::replace(&mut self.member, member);
+        self.member.inherit(&old);
+        self.links.relink(links, &replaced);
+        self.publish();
+    }
+
     /// This shard's part of the world, for whoever brings the shards together.
     pub fn member_mut(&mut self) -> &mut Member<Page> {
         &mut self.member
+    }
+
+    /// Whether there is no gate any more.
+    pub fn is_abandoned(&self) -> bool {
+        self.gate.to_gate.is_abandoned()
     }
 
     /// Whether the gate asked the shard to stop and nobody is left to say goodbye to.

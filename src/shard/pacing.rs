@@ -6,13 +6,15 @@
 //! no tick is ever left out.
 
 use super::laps::Timer;
-use super::{Report, Shard, Waiters};
+use super::{Regroup, Report, Shard, Waiters};
 use crate::exchange::Meeting;
 use crate::metrics::Counter;
 use crate::net::Port;
 use crate::time::Nanos;
-use crate::units::TickRate;
+use crate::units::{Tick, TickRate};
 use std::io;
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 /// Datagrams for which a sleeping shard is woken before its time is up.
@@ -24,12 +26,16 @@ const NAP: Nanos = Nanos::from_ms(1);
 /// more slowly in the world.
 const CATCH_UP_MAX: Nanos = Nanos::from_ms(250);
 
+/// How long a shard without others waits to be told how to go on, and how often it looks.
+const REGROUP_PATIENCE: Nanos = Nanos::from_ms(5_000);
+const REGROUP_NAP: Duration = Duration::from_micros(200);
+
 /// When a shard works.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// Ticks per second.
     pub rate: TickRate,
-    /// Start of the schedule, the same for all shards: the first tick is due one period later.
+    /// Start of the schedule, the same for all shards: tick n is due n periods later.
     pub origin: Nanos,
     /// Time before a tick in which the thread polls instead of sleeping.
     pub spin: Nanos,
@@ -42,8 +48,8 @@ pub struct Pace {
 pub enum Ended {
     /// All shards are done.
     Done,
-    /// Another shard was given up, and the exchange with it.
-    Closed,
+    /// It was given up, or there is nobody any more to tell it how to go on.
+    Expelled,
 }
 
 /// Runs `shard` on `port` until the gate ends all shards, or is gone.
@@ -54,27 +60,29 @@ pub fn run(
     shard: &mut Shard,
     port: &mut dyn Port,
     pace: Pace,
-    waiters: &Waiters,
+    mut waiters: Arc<Waiters>,
     timer: &impl Timer,
 ) -> io::Result<Ended> {
     let mut origin = pace.origin;
-    let (mut index, mut busy) = (0, Nanos(0));
+    let mut busy = Nanos(0);
     loop {
-        index += 1;
-        let planned = origin.plus(Nanos(pace.rate.start_ns(index)));
+        let due = |tick: Tick| Nanos(pace.rate.start_ns(tick.into()));
+        let planned = origin.plus(due(shard.tick + 1));
         receive_until(shard, port, planned, pace.spin, timer)?;
         let began = timer.now();
         let late = began.since(planned);
         shard.simulate(Report { late, busy, done: shard.is_done() }, timer);
         let arrived = timer.now();
-        if waiters.meet(&mut shard.member, pace.meeting_spin, timer) == Meeting::Closed {
-            return Ok(Ended::Closed);
+        while waiters.meet(&mut shard.member, pace.meeting_spin, timer) == Meeting::Closed {
+            let Some(regroup) = await_regroup(shard, timer) else { return Ok(Ended::Expelled) };
+            (origin, waiters) = (regroup.origin, Arc::clone(&regroup.waiters));
+            shard.rejoin(*regroup);
         }
         let waited = timer.now().since(arrived);
         shard.replicate(port, timer)?;
         let ended = timer.now();
         busy = Nanos(ended.since(began).0 - waited.0);
-        let next = origin.plus(Nanos(pace.rate.start_ns(index + 1)));
+        let next = origin.plus(due(shard.tick + 1));
         shard.histograms.tick.saturating_record(ended.since(began).0);
         shard.histograms.start_jitter.saturating_record(late.0);
         shard.histograms.meeting.saturating_record(waited.0);
@@ -92,6 +100,19 @@ pub fn run(
             return Ok(Ended::Done);
         }
     }
+}
+
+/// Waits until the gate says how to go on after the exchange was closed; `None` if it will not.
+fn await_regroup(shard: &mut Shard, timer: &impl Timer) -> Option<Box<Regroup>> {
+    let start = timer.now();
+    while timer.now().since(start) < REGROUP_PATIENCE && !shard.is_abandoned() {
+        shard.read_mail(timer);
+        if let Some(regroup) = shard.regroup.take() {
+            return Some(regroup);
+        }
+        thread::sleep(REGROUP_NAP);
+    }
+    None
 }
 
 /// Takes in datagrams until `planned`. What has arrived is taken in even if the time is already up,

@@ -34,6 +34,16 @@ impl<T> Post<T> {
         self.to[to].send((tick, item)).map_err(|(_, item)| item)
     }
 
+    /// Takes the ends to and from the shards in `places` of `other`, in the place of its own: those
+    /// shards were replaced, and what was under way to them is lost.
+    pub(super) fn relink(&mut self, other: Self, places: &[bool]) {
+        let ends = other.to.into_iter().zip(other.from).zip(places).enumerate();
+        for (place, ((to, from), _)) in ends.filter(|(_, (_, replaced))| **replaced) {
+            self.to[place] = to;
+            self.from[place] = from;
+        }
+    }
+
     /// Takes everything that was sent in `tick` or before.
     pub(super) fn receive(&mut self, tick: Tick, mut take: impl FnMut(T)) {
         for from in &mut self.from {

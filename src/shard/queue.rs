@@ -33,6 +33,11 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
+    /// Whether the writer is gone.
+    pub fn is_abandoned(&self) -> bool {
+        self.0.is_abandoned()
+    }
+
     /// Takes the oldest item.
     pub fn receive(&mut self) -> Option<T> {
         self.0.pop().ok()

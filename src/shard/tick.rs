@@ -70,10 +70,21 @@ impl Shard {
         self.world.quantize(self.tick);
         self.world.publish(&mut self.member);
         let quantized = self.laps.lap(Phase::Quantize, moved, timer);
-        let page = self.member.page_mut();
-        page.report = report;
-        self.world.index(&mut page.index);
+        self.report = report;
+        self.publish_page();
         self.laps.lap(Phase::Index, quantized, timer);
+    }
+
+    /// Publishes the tick under way, from the columns as they are.
+    pub(super) fn publish(&mut self) {
+        self.world.publish(&mut self.member);
+        self.publish_page();
+    }
+
+    fn publish_page(&mut self) {
+        let page = self.member.page_mut();
+        page.report = self.report;
+        self.world.index(&mut page.index);
     }
 
     /// Phase apply: what others did to our entities in the tick before, then the inputs, then what

@@ -31,11 +31,13 @@ pub enum DisconnectReason {
     Violation,
     /// A sequence or key has served as long as it may.
     Exhausted,
+    /// The part of the server that the player was on failed; the player may join again at once.
+    ShardLost,
 }
 
 impl DisconnectReason {
     /// All of them in the order of their wire numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Left,
         Self::Full,
         Self::Banned,
@@ -45,6 +47,7 @@ impl DisconnectReason {
         Self::TimedOut,
         Self::Violation,
         Self::Exhausted,
+        Self::ShardLost,
     ];
 
     /// The reason with this wire number.
@@ -64,6 +67,7 @@ impl DisconnectReason {
             Self::TimedOut => "timed_out",
             Self::Violation => "violation",
             Self::Exhausted => "exhausted",
+            Self::ShardLost => "shard_lost",
         }
     }
 }
@@ -208,7 +212,7 @@ mod tests {
     #[test]
     fn unknown_reasons_types_and_reserved_bytes_are_errors() {
         for (kind, body) in [
-            (control::DISCONNECT, &[9, 0, 0, 0][..]),
+            (control::DISCONNECT, &[10, 0, 0, 0][..]),
             (control::DISCONNECT, &[0, 1, 0, 0]),
             (control::REKEY_REQUEST, &[]),
             (0, &[]),

@@ -2,6 +2,7 @@
 //!
 //! The players are the cheapest that the server cannot tell from real ones: they hold real keys,
 //! seal real packets, walk, and acknowledge every snapshot, but decode none.
+#![allow(dead_code, reason = "each test uses its part of it")]
 
 use std::cell::Cell;
 use std::io;
@@ -11,13 +12,14 @@ use std::time::Duration;
 use tidelock::config::{InterestConfig, SpawnRule};
 use tidelock::connection::Admission;
 use tidelock::crypto::aead::PacketKey;
-use tidelock::exchange::{Meeting, exchange};
+use tidelock::exchange::{Keeper, Meeting, Member, exchange};
 use tidelock::host::entropy::SeededEntropy;
 use tidelock::limits::{DATAGRAM_MAX, HEADER_LEN, SNAPSHOT_BUDGET, TAG_LEN};
 use tidelock::metrics::Counters;
 use tidelock::net::{BATCH, Backend, Datagram, Port, ReceiveHandler, ReceiveReport, SendReport};
 use tidelock::shard::{
-    EntryRules, GateEnd, Page, Report, Shard, ShardConfig, Timer, ToShard, links, pair,
+    EntryRules, GateEnd, Links, Page, Regroup, Report, Shard, ShardConfig, Timer, ToShard, Waiters,
+    links, pair,
 };
 use tidelock::time::Nanos;
 use tidelock::units::{EntityId, TickRate};
@@ -125,10 +127,27 @@ pub(crate) struct Desk {
     pub(crate) inbox: Vec<(usize, [u8; 128], usize)>,
 }
 
+impl Desk {
+    fn new(config: ShardConfig, member: Member<Page>, links: Links, players: usize) -> Self {
+        let (gate, end) = pair();
+        let config = ShardConfig { socket_index: member.place() as u8 + 1, ..config };
+        Self {
+            shard: Shard::new(config, member, links, end, Arc::new(Counters::default())),
+            port: Sink::new(players),
+            gate,
+            inbox: Vec::with_capacity(config.players),
+        }
+    }
+}
+
 /// The shards of one world and their players.
 pub(crate) struct Stage {
     pub(crate) desks: Vec<Desk>,
     clock: StageClock,
+    keeper: Keeper,
+    /// What it takes to make a shard like the first ones.
+    config: ShardConfig,
+    page: Page,
     bots: Vec<Bot>,
     dice: SeededEntropy,
 }
@@ -144,28 +163,22 @@ impl Stage {
         let per_shard = players.div_ceil(shards);
         let page = Page::new(per_shard, interest.radii(), interest.leave_factor);
         let (keeper, members) = exchange(shards, players, 0, &page);
-        let links = links(shards, per_shard);
-        let desks = members.into_iter().zip(links).map(|(member, links)| {
-            let config = ShardConfig {
-                socket_index: member.place() as u8 + 1,
-                players: per_shard,
-                entities: per_shard,
-                rate: TickRate::DEFAULT,
-                budget: SNAPSHOT_BUDGET,
-                entry: EntryRules { seed: 1, spawn },
-                canary_seed: 1,
-            };
-            let (gate, end) = pair();
-            Desk {
-                shard: Shard::new(config, member, links, end, Arc::new(Counters::default())),
-                port: Sink::new(players),
-                gate,
-                inbox: Vec::with_capacity(per_shard),
-            }
-        });
+        let config = ShardConfig {
+            socket_index: 1,
+            players: per_shard,
+            entities: per_shard,
+            rate: TickRate::DEFAULT,
+            budget: SNAPSHOT_BUDGET,
+            entry: EntryRules { seed: 1, spawn },
+            canary_seed: 1,
+        };
+        let desks = members.into_iter().zip(links(shards, per_shard));
         let mut stage = Self {
-            desks: desks.collect(),
+            desks: desks.map(|(member, links)| Desk::new(config, member, links, players)).collect(),
             clock: StageClock::default(),
+            keeper: keeper.clone(),
+            config,
+            page,
             bots: Vec::new(),
             dice: SeededEntropy(1),
         };
@@ -292,11 +305,48 @@ impl Stage {
             desk.shard.simulate(Report::default(), &self.clock);
             desk.shard.member_mut().arrive();
         }
+        self.replicate();
+    }
+
+    fn replicate(&mut self) {
         for Desk { shard, port, .. } in &mut self.desks {
             assert_eq!(shard.member_mut().poll(), Meeting::Met);
             shard.replicate(port, &self.clock).expect("this port does not fail");
         }
         self.clock.ticks.set(self.clock.ticks.get() + 1);
+    }
+
+    /// One tick in which the shard at place `lost` fails before it has arrived: an empty one takes
+    /// its place, and the others go on. Returns the lost one.
+    pub(crate) fn tick_without(&mut self, lost: usize) -> Desk {
+        let survivors = |place: &usize| *place != lost;
+        for place in (0..self.desks.len()).filter(survivors) {
+            let shard = &mut self.desks[place].shard;
+            shard.simulate(Report::default(), &self.clock);
+            shard.member_mut().arrive();
+        }
+        let (keeper, members) = self.keeper.succeed(&self.page);
+        self.keeper = keeper;
+        let shards = self.desks.len();
+        let replaced: Box<[bool]> = (0..shards).map(|place| place == lost).collect();
+        let mut gone = None;
+        let links = links(shards, self.config.entities);
+        for (place, (member, links)) in members.into_iter().zip(links).enumerate() {
+            let desk = &mut self.desks[place];
+            if place == lost {
+                let fresh = Desk::new(self.config, member, links, self.bots.len());
+                gone = Some(std::mem::replace(desk, fresh));
+                self.desks[place].shard.simulate(Report::default(), &self.clock);
+            } else {
+                assert_eq!(desk.shard.member_mut().poll(), Meeting::Closed);
+                let replaced = replaced.clone();
+                let (waiters, origin) = (Arc::new(Waiters::new(shards)), Nanos(0));
+                desk.shard.rejoin(Regroup { member, links, replaced, waiters, origin });
+            }
+            self.desks[place].shard.member_mut().arrive();
+        }
+        self.replicate();
+        gone.expect("there is a shard at that place")
     }
 }
 

@@ -1,0 +1,105 @@
+//! Players with real sockets, and servers for them, for tests that simulate nothing.
+#![allow(dead_code, reason = "each test uses its part of it")]
+
+use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use tidelock::client::{Client, Scratch};
+use tidelock::config::Config;
+use tidelock::host::clock::{self, Clock};
+use tidelock::host::entropy::OsEntropy;
+use tidelock::keys::{BackendKeys, TicketRequest};
+use tidelock::server::{Server, ServerOptions};
+use tidelock::time::Entropy;
+
+/// A folder of its own for every server of these tests.
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+impl Folder {
+    pub(crate) fn new(name: &str) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("tidelock-join-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("the folder for temporary files is writable");
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A configuration for a handful of players on the loopback.
+pub(crate) fn config(folder: &Folder) -> Config {
+    let mut config = Config::default();
+    config.server.bind = "127.0.0.1:0".parse().expect("an address");
+    config.server.run_dir = Some(folder.0.clone());
+    config.world.players = 12;
+    config.world.entities = 12;
+    config
+}
+
+/// Starts a server in development mode.
+pub(crate) fn start(config: Config) -> (Server, BackendKeys) {
+    let server = Server::start(&ServerOptions { config, dev: true }).expect("the server starts");
+    let keys = BackendKeys::load(&server.run_dir.dev_keys(server.address.port()));
+    (server, keys.expect("the server left its keys"))
+}
+
+/// A player with a real socket.
+pub(crate) struct Player {
+    pub(crate) client: Client,
+    socket: UdpSocket,
+    pub(crate) clock: Clock,
+    scratch: Scratch,
+}
+
+impl Player {
+    /// Starts to join with a ticket of its own.
+    pub(crate) fn new(
+        keys: &BackendKeys,
+        server: SocketAddr,
+        player: u64,
+        spawn: [i32; 3],
+    ) -> Self {
+        let request = TicketRequest { player, spawn: Some(spawn), ttl_s: 30 };
+        let ticket = keys.mint(&request, clock::unix_ms(), &mut OsEntropy).for_client();
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        socket.connect(server).expect("loopback");
+        socket.set_nonblocking(true).expect("a socket");
+        let clock = Clock::start();
+        let client = Client::new(&ticket, OsEntropy.bytes(), clock.now(), &mut OsEntropy);
+        let client = client.expect("a valid ticket");
+        Self { client, socket, clock, scratch: Scratch::default() }
+    }
+
+    /// Receives and sends what there is.
+    pub(crate) fn pump(&mut self) {
+        let mut buffer = [0; 1500];
+        while let Ok(len) = self.socket.recv(&mut buffer) {
+            let datagram = &mut buffer[..len];
+            // Errors are counted by the client and looked at in the end.
+            let _ = self.client.handle_datagram(self.clock.now(), datagram, &mut self.scratch);
+        }
+        let mut out = [0; 1200];
+        while let Some(len) = self.client.poll_transmit(self.clock.now(), &mut out) {
+            let _ = self.socket.send(&out[..len]);
+        }
+    }
+}
+
+/// Pumps until `done`, at most 20 s.
+pub(crate) fn pump_until(
+    players: &mut [Player],
+    what: &str,
+    mut done: impl FnMut(&mut [Player]) -> bool,
+) {
+    let start = Instant::now();
+    while !done(players) {
+        let states = || players.iter().map(|player| player.client.state()).collect::<Vec<_>>();
+        assert!(start.elapsed() < Duration::from_secs(20), "in vain: {what}: {:?}", states());
+        players.iter_mut().for_each(Player::pump);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

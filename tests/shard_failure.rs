@@ -1,0 +1,76 @@
+//! A shard of a real server fails: its players are told and come back, the others play on.
+
+mod players;
+
+use players::{Folder, Player, config, pump_until, start};
+use std::time::Duration;
+use tidelock::admin::{self, Request};
+use tidelock::client::{CloseReason, State};
+use tidelock::config::ShardCount;
+use tidelock::keys::BackendKeys;
+use tidelock::metrics::Counter;
+use tidelock::server::Server;
+use tidelock::shard::Fault;
+use tidelock::wire::DisconnectReason;
+
+const SHARDS: usize = 3;
+
+fn server(folder: &Folder) -> (Server, BackendKeys) {
+    let mut config = config(folder);
+    config.server.shards = ShardCount::Count(SHARDS as u16);
+    config.server.oversubscribe = true;
+    start(config)
+}
+
+fn join(server: &Server, keys: &BackendKeys, players: std::ops::Range<u64>) -> Vec<Player> {
+    let place = |n: u64| [400_000 + 300 * n as i32, 400_000, 0];
+    players.map(|n| Player::new(keys, server.address, 100 + n, place(n))).collect()
+}
+
+fn is_told(player: &Player) -> bool {
+    let told = State::Closed(CloseReason::Disconnected(DisconnectReason::ShardLost));
+    player.client.state() == told
+}
+
+fn one_fails(name: &str, fault: Fault) {
+    let folder = Folder::new(name);
+    let (server, keys) = server(&folder);
+    let mut all = join(&server, &keys, 0..6);
+    pump_until(&mut all, "six players on three shards see each other", |players| {
+        players.iter().all(|p| p.client.world().visible() == 5)
+    });
+    server.inject(1, fault);
+    pump_until(&mut all, "the players of the shard are told", |players| {
+        players.iter().filter(|player| is_told(player)).count() == 2
+    });
+    let mut survivors: Vec<_> = all.into_iter().filter(|player| !is_told(player)).collect();
+    let ticks = |players: &[Player]| -> Vec<_> {
+        players.iter().map(|player| player.client.world().tick()).collect()
+    };
+    let before = ticks(&survivors);
+    pump_until(&mut survivors, "the others get snapshots and forget the lost", |players| {
+        let moved = ticks(players).iter().zip(&before).all(|(now, before)| *now > before + 30);
+        moved && players.iter().all(|p| p.client.world().visible() == 3)
+    });
+    assert_eq!(survivors.len(), 4);
+    assert!(survivors.iter().all(|p| p.client.state() == State::InWorld));
+    survivors.extend(join(&server, &keys, 10..12));
+    pump_until(&mut survivors, "two come back, to the replacement, and all see all", |players| {
+        players.iter().all(|p| p.client.world().visible() == 5)
+    });
+    let stats = admin::ask(&server.run_dir.admin_socket(server.address.port()), Request::Stats);
+    assert_eq!(stats.expect("the server answers").counter(Counter::ShardsLost), 1);
+    assert!(survivors.iter().all(|p| p.client.statistics().errors_total() == 0));
+    server.stop();
+    server.join().expect("an orderly end");
+}
+
+#[test]
+fn a_shard_that_panics_is_replaced_and_the_others_play_on() {
+    one_fails("panic", Fault::Panic);
+}
+
+#[test]
+fn a_shard_that_stands_still_is_replaced_and_the_others_play_on() {
+    one_fails("stall", Fault::Stall(Duration::from_secs(2)));
+}
