@@ -92,17 +92,21 @@ fn wait_until_ready(output: &mut impl BufRead) -> Option<SocketAddr> {
     None
 }
 
-/// Divides the cores that may be used between a server and the bots that load it: the first for the
-/// server, the others for the bots. With one core both share it.
-pub fn divide_cores(list: Option<&str>) -> Result<(Vec<usize>, Vec<usize>), String> {
+/// Divides the cores that may be used between a server of `shards` shards and the bots that load
+/// it: the first for the server, one per shard, the others for the bots, at least one. With one
+/// core both share it.
+pub fn divide_cores(list: Option<&str>, shards: usize) -> Result<(Vec<usize>, Vec<usize>), String> {
     let all = match list {
         Some(list) => cores::parse_list(list)?,
         None => cores::allowed(),
     };
-    match all.split_first() {
-        None => Err("there is no core to run on".to_owned()),
-        Some((&only, [])) => Ok((vec![only], vec![only])),
-        Some((&first, rest)) => Ok((vec![first], rest.to_vec())),
+    match all[..] {
+        [] => Err("there is no core to run on".to_owned()),
+        [only] => Ok((vec![only], vec![only])),
+        _ => {
+            let (server, bots) = all.split_at(shards.clamp(1, all.len() - 1));
+            Ok((server.to_vec(), bots.to_vec()))
+        }
     }
 }
 
@@ -133,9 +137,11 @@ mod tests {
     }
 
     #[test]
-    fn the_server_gets_the_first_core() {
-        assert_eq!(divide_cores(Some("0,1")), Ok((vec![0], vec![1])));
-        assert_eq!(divide_cores(Some("3")), Ok((vec![3], vec![3])));
-        assert_eq!(divide_cores(Some("2-4")), Ok((vec![2], vec![3, 4])));
+    fn the_server_gets_the_first_cores_and_leaves_one_for_the_bots() {
+        assert_eq!(divide_cores(Some("0,1"), 1), Ok((vec![0], vec![1])));
+        assert_eq!(divide_cores(Some("3"), 1), Ok((vec![3], vec![3])));
+        assert_eq!(divide_cores(Some("2-4"), 1), Ok((vec![2], vec![3, 4])));
+        assert_eq!(divide_cores(Some("2-5"), 3), Ok((vec![2, 3, 4], vec![5])));
+        assert_eq!(divide_cores(Some("0,1"), 2), Ok((vec![0], vec![1])));
     }
 }

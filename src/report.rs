@@ -152,11 +152,19 @@ pub struct Stats {
     pub phase_us: BTreeMap<String, PhaseReport>,
 }
 
+/// Counters of what happens to the whole world at a time. Shards tick together, so the sum over
+/// shards would count each tick once per shard; the shard that counted most tells.
+const OF_THE_WORLD: [Counter; 3] = [Counter::Ticks, Counter::Overruns, Counter::ScheduleShifts];
+
 impl Stats {
     /// Adds the counters of one thread.
     pub fn add_counters(&mut self, counters: &Counters) {
         for &counter in Counter::ALL {
-            *self.counters.entry(counter.name().to_owned()).or_default() += counters.read(counter);
+            let (total, own) = (
+                self.counters.entry(counter.name().to_owned()).or_default(),
+                counters.read(counter),
+            );
+            *total = if OF_THE_WORLD.contains(&counter) { own.max(*total) } else { *total + own };
         }
         for &reason in DropReason::ALL {
             *self.dropped.entry(reason.name().to_owned()).or_default() += counters.dropped(reason);
@@ -263,6 +271,21 @@ mod tests {
         assert_eq!(report.bytes_out_per_player_s, 600.0);
         assert_eq!(report.lost, 7);
         assert_eq!(report.dropped, BTreeMap::from([("send_refused".to_owned(), 4)]));
+    }
+
+    #[test]
+    fn a_tick_of_several_shards_is_one_tick_and_their_players_add_up() {
+        let mut stats = Stats::default();
+        for overruns in [2, 5, 0] {
+            let counters = Counters::default();
+            counters.add(Counter::Ticks, 60);
+            counters.add(Counter::Overruns, overruns);
+            counters.add(Counter::Players, 20);
+            stats.add_counters(&counters);
+        }
+        assert_eq!(stats.counter(Counter::Ticks), 60);
+        assert_eq!(stats.counter(Counter::Overruns), 5);
+        assert_eq!(stats.counter(Counter::Players), 60);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use players::{Folder, Player, config, pump_until, start};
 use std::time::{Duration, Instant};
 use tidelock::admin::{self, Request};
 use tidelock::client::{CloseReason, State};
-use tidelock::config::Config;
+use tidelock::config::{Config, ShardCount};
 use tidelock::metrics::{Counter, DropReason};
 use tidelock::server::{Server, ServerOptions};
 use tidelock::wire::{DisconnectReason, InputFrame};
@@ -83,6 +83,49 @@ fn players_join_move_see_each_other_and_leave_over_io_uring() {
 #[test]
 fn players_join_move_see_each_other_and_leave_over_recvmmsg() {
     players_join_move_and_see_each_other("mmsg");
+}
+
+#[test]
+fn players_of_three_shards_share_one_world_and_are_told_when_it_ends() {
+    let folder = Folder::new("three");
+    let mut config = config(&folder);
+    config.server.io = "uring".to_owned();
+    config.server.shards = ShardCount::Count(3);
+    config.server.oversubscribe = true;
+    let (server, keys) = start(config);
+    let address = server.address;
+    let mut players: Vec<_> = (0..6)
+        .map(|n| Player::new(&keys, address, 100 + n, [400_000 + 500 * n as i32, 400_000, 0]))
+        .collect();
+    pump_until(&mut players, "everybody sees everybody, across shards", |players| {
+        let all = |p: &Player| p.client.world().visible() == 5;
+        players.iter().all(|p| p.client.state() == State::InWorld && all(p))
+    });
+    let own = players[0].client.world().own().expect("in the world");
+    let (id, from) = (own.id, own.position[0]);
+    let mut last = Instant::now();
+    pump_until(&mut players, "all others see the first move", |players| {
+        if last.elapsed() > Duration::from_millis(16) {
+            last = Instant::now();
+            players[0].client.set_input(east());
+        }
+        players[1..].iter().all(|p| {
+            let seen = p.client.world().entities().find(|seen| seen.entity == id);
+            seen.is_some_and(|seen| seen.state.x as f32 * 1.5625 > from + 200.0)
+        })
+    });
+    let admin_socket = server.run_dir.admin_socket(address.port());
+    let stats = admin::ask(&admin_socket, Request::Stats).expect("the server answers");
+    assert_eq!((stats.shards, stats.counter(Counter::Players)), (3, 6));
+    let ticks_of_uptime = stats.uptime_ns / 16_000_000 + 2;
+    assert!(stats.counter(Counter::Ticks) <= ticks_of_uptime, "a tick of three shards is one");
+    server.stop();
+    pump_until(&mut players, "all shards say goodbye", |players| {
+        let told = State::Closed(CloseReason::Disconnected(DisconnectReason::Maintenance));
+        players.iter().all(|p| p.client.state() == told)
+    });
+    assert!(players.iter().all(|p| p.client.statistics().errors_total() == 0));
+    server.join().expect("an orderly end");
 }
 
 #[test]

@@ -16,8 +16,8 @@ use std::{env, fs};
 
 /// Run a server and many players on this machine and watch them.
 ///
-/// No root, no keys, no database: the server runs as a child process on the first core with keys of
-/// its own, the players on the others, over real UDP sockets on the loopback. The exit code is 0
+/// No root, no keys, no database: the server runs as a child process on the first cores with keys
+/// of its own, the players on the others, over real UDP sockets on the loopback. The exit code is 0
 /// only if the run was clean.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -30,7 +30,7 @@ to snapshot (median / 99th percentile / largest), the tick of the server (the sa
 has 16.67 ms), and the share of a core that the players need.")]
 pub(super) struct DemoArgs {
     /// Players.
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     players: u32,
     /// Seconds to measure, after everybody has joined.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
@@ -47,7 +47,13 @@ pub(super) struct DemoArgs {
     /// How the server moves datagrams: auto, uring or mmsg.
     #[arg(long, default_value = "auto")]
     io: String,
-    /// Cores such as 0,1: the first for the server, the others for the players.
+    /// Simulation threads of the server, one core each.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=255))]
+    shards: u16,
+    /// Accept more shards than cores: for tests on small machines.
+    #[arg(long)]
+    oversubscribe: bool,
+    /// Cores such as 0,1: the first for the server, one per shard, the others for the players.
     #[arg(long)]
     cores: Option<String>,
     /// Decides where players start and how they walk.
@@ -60,7 +66,8 @@ pub(super) struct DemoArgs {
 
 pub(super) fn run(arguments: &DemoArgs) -> Result<ExitCode, String> {
     let profile: Profile = arguments.profile.parse()?;
-    let (server_cores, bot_cores) = divide_cores(arguments.cores.as_deref())?;
+    let (server_cores, bot_cores) =
+        divide_cores(arguments.cores.as_deref(), arguments.shards.into())?;
     if cfg!(debug_assertions) {
         super::warn(
             "this is a debug build: its figures say nothing. Use cargo run --release -- demo",
@@ -68,11 +75,11 @@ pub(super) fn run(arguments: &DemoArgs) -> Result<ExitCode, String> {
     }
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signal(Arc::clone(&stop)).map_err(|error| error.to_string())?;
-    let server = ChildServer::spawn(server_command(arguments, server_cores[0])?)?;
+    let server = ChildServer::spawn(server_command(arguments, &server_cores)?)?;
     super::say(format_args!(
-        "{} players at {} Hz for {} s; server on core {}, players on {bot_cores:?}; \
+        "{} players at {} Hz for {} s; shards: {}, on {server_cores:?}, players on {bot_cores:?}; \
          Ctrl-C ends it\n",
-        arguments.players, arguments.tick_rate, arguments.seconds, server_cores[0]
+        arguments.players, arguments.tick_rate, arguments.seconds, arguments.shards
     ));
     let run_dir = RunDir::locate(None);
     let port = server.address.port();
@@ -113,16 +120,21 @@ fn verdict(run: &Conducted) -> ExitCode {
 }
 
 /// This program as a server: development keys, a free port of the loopback.
-fn server_command(arguments: &DemoArgs, core: usize) -> Result<Command, String> {
+fn server_command(arguments: &DemoArgs, cores: &[usize]) -> Result<Command, String> {
     let program =
         env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
     let radius = InterestConfig::radius_for(arguments.visible, arguments.players);
+    let cores = cores.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let mut command = Command::new(program);
     command
         .args(["serve", "--dev", "--end-with-stdin", "--bind", "127.0.0.1:0"])
-        .args(["--cores", &core.to_string(), "--io", &arguments.io])
+        .args(["--cores", &cores, "--io", &arguments.io])
+        .args(["--shards", &arguments.shards.to_string()])
         .args(["--tick-rate", &arguments.tick_rate.to_string()])
         .args(["--players", &arguments.players.to_string()])
         .args(["--player-radius", &radius.to_string()]);
+    if arguments.oversubscribe {
+        command.arg("--oversubscribe");
+    }
     Ok(command)
 }

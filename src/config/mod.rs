@@ -392,6 +392,7 @@ mod tests {
     fn a_value_out_of_range_names_the_key_and_the_range() {
         assert!(error_of("[server]\ntick_rate = 61").contains("30, 60 or 120"));
         assert!(error_of("[world]\nplayers = 5000").contains("1 to 4096"));
+        assert!(error_of("[server]\nshards = 2\n[world]\nplayers = 9000").contains("1 to 8192"));
         assert!(error_of("[interest]\nplayer = nan").contains("interest.player"));
         assert!(error_of("[replication]\nbudget_bytes = 1171").contains("1170"));
         assert!(error_of("[server]\ncores = \"x\"").contains("server.cores"));

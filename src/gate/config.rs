@@ -42,6 +42,9 @@ pub struct GateConfig {
     pub shards: u8,
     /// Sessions one shard can hold, at most 4,096.
     pub slots_per_shard: u16,
+    /// Sessions of all shards together; they have more slots than that so that they may be unevenly
+    /// full.
+    pub sessions: usize,
     /// Smallest client build that may play.
     pub minimum_build: u32,
     /// Players that may not play.
@@ -71,6 +74,7 @@ impl GateConfig {
             tick_hz: 60,
             shards: 1,
             slots_per_shard: limits::SLOTS_PER_SHARD as u16,
+            sessions: limits::SLOTS_PER_SHARD,
             minimum_build: 0,
             banned: Vec::new(),
             trusted_sources: Vec::new(),

@@ -112,7 +112,7 @@ impl Gate {
             dh_budget: TokenBucket::full(dh_burst(config.dh_per_s), now),
             tokens: TokenTable::new(config.tokens, seed),
             answers: Answers::new(config.unconfirmed, seed),
-            sessions: Sessions::new(config.shards, config.slots_per_shard, seed),
+            sessions: Sessions::new(config.shards, config.slots_per_shard, config.sessions, seed),
             population: Population::new(keeper, config.shards.into()),
             farewells: Farewells::default(),
             seed,

@@ -53,21 +53,28 @@ struct Logins {
 pub(super) struct Sessions {
     shards: Vec<Shard>,
     players: FixedMap<1, Logins>,
+    /// Sessions now, and at most.
+    alive: usize,
+    limit: usize,
 }
 
 impl Sessions {
-    /// `shards` 1..=255, each with `capacity` slots, at most 4,096.
-    pub(super) fn new(shards: u8, capacity: u16, seed: [u64; 2]) -> Self {
+    /// `shards` 1..=255, each with `capacity` slots, at most 4,096; `limit` sessions in all.
+    pub(super) fn new(shards: u8, capacity: u16, limit: usize, seed: [u64; 2]) -> Self {
         assert!(shards > 0 && usize::from(capacity) <= SLOTS_PER_SHARD, "slots fit their 12 bits");
         let slot = Slot { generation: 0, session: None, farewell: None };
         let shard = Shard { slots: vec![slot; capacity.into()], free: (0..capacity).collect() };
         let total = usize::from(shards) * usize::from(capacity);
-        Self { shards: vec![shard; shards.into()], players: FixedMap::new(total, seed) }
+        let players = FixedMap::new(total, seed);
+        Self { shards: vec![shard; shards.into()], players, alive: 0, limit }
     }
 
     /// A connection id that is free now, in the emptiest shard; `random` makes its generation.
     /// Changes nothing.
     pub(super) fn candidate(&self, random: u16) -> Option<ConnectionId> {
+        if self.alive >= self.limit {
+            return None;
+        }
         let sockets = self.shards.iter().zip(1..=u8::MAX);
         let emptiest = sockets.min_by_key(|(shard, _)| Reverse(shard.free.len()));
         let (shard, socket) = emptiest.expect("there is a shard");
@@ -88,6 +95,7 @@ impl Sessions {
         let shard = &mut self.shards[usize::from(id.socket()) - 1];
         let slot = shard.free.pop_front();
         debug_assert_eq!(slot, Some(id.slot()), "the id is the candidate");
+        self.alive += 1;
         shard.slots[usize::from(id.slot())] =
             Slot { generation: id.generation(), session: Some(session), farewell: Some(farewell) };
         let logins = self.players.get(&[session.player]).unwrap_or_default();
@@ -136,6 +144,7 @@ impl Sessions {
         let slot = &mut shard.slots[usize::from(id.slot())];
         (slot.session, slot.farewell) = (None, None);
         shard.free.push_back(id.slot());
+        self.alive -= 1;
         let logins = self.players.get(&[session.player]).unwrap_or_default();
         let other = |login: Option<ConnectionId>| login.filter(|&login| login != id);
         let logins =
@@ -172,7 +181,7 @@ mod tests {
         fn a_live_slot_is_never_handed_out_and_its_generation_always_changes(
             steps in prop::collection::vec((any::<bool>(), any::<u16>(), 0..40usize), 0..400),
         ) {
-            let mut sessions = Sessions::new(3, 4, [1, 2]);
+            let mut sessions = Sessions::new(3, 4, 12, [1, 2]);
             let mut live: Vec<ConnectionId> = Vec::new();
             let mut last = std::collections::BTreeMap::new();
             for (open, random, pick) in steps {
@@ -196,7 +205,7 @@ mod tests {
 
     #[test]
     fn sessions_spread_evenly_over_the_shards() {
-        let mut sessions = Sessions::new(3, 4, [1, 2]);
+        let mut sessions = Sessions::new(3, 4, 12, [1, 2]);
         let mut sockets = Vec::new();
         for player in 0..6 {
             let id = sessions.candidate(7).unwrap();
@@ -208,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_foreign_or_outdated_id_names_nobody() {
-        let mut sessions = Sessions::new(1, 4, [1, 2]);
+        let mut sessions = Sessions::new(1, 4, 4, [1, 2]);
         let id = sessions.candidate(7).unwrap();
         sessions.open(id, session(1), farewell());
         for other in [
@@ -223,8 +232,22 @@ mod tests {
     }
 
     #[test]
+    fn slots_that_make_up_for_unevenness_take_no_more_sessions_than_the_limit() {
+        let mut sessions = Sessions::new(2, 4, 5, [1, 2]);
+        let mut open = |player| {
+            let id = sessions.candidate(7)?;
+            sessions.open(id, session(player), farewell());
+            Some(id)
+        };
+        let ids: Vec<_> = (0..5).map(|player| open(player).expect("room")).collect();
+        assert_eq!(open(5), None, "three slots are free, and no session is allowed");
+        sessions.close(ids[0]);
+        assert!(sessions.candidate(7).is_some());
+    }
+
+    #[test]
     fn the_newest_login_replaces_the_older_one_when_it_is_confirmed() {
-        let mut sessions = Sessions::new(1, 8, [1, 2]);
+        let mut sessions = Sessions::new(1, 8, 8, [1, 2]);
         let mut open = || {
             let id = sessions.candidate(7).unwrap();
             (id, sessions.open(id, session(42), farewell()))

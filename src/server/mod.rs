@@ -292,6 +292,7 @@ fn gate_config(
         tick_hz: config.server.tick_rate,
         shards: shards as u8,
         slots_per_shard: config.players_per_shard() as u16,
+        sessions: config.world.players as usize,
         trusted_sources: networks.collect::<Result<_, _>>()?,
         rates: HandshakeRates {
             source_per_s: config.limits.handshakes_per_source_per_s,

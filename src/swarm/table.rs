@@ -43,6 +43,7 @@ pub fn table(run: &Conducted) -> String {
         report.connected, report.profile, report.seconds
     ));
     if let Some(server) = &report.server {
+        rows.row("server: shards", server.shards.to_string());
         rows.row("server: datagrams in", format!("{:.0} /s", server.in_per_s));
         rows.row("server: datagrams out", format!("{:.0} /s", server.out_per_s));
         rows.row("server: tick", milliseconds(&server.tick_us, 1000.0));
