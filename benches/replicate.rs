@@ -88,7 +88,8 @@ impl Scene {
             let row = self.rows[usize::from(viewer)];
             let columns = self.world.columns();
             let position = columns.position.map(|axis| axis[row as usize]);
-            let eye = Eye { row: columns.seats[row as usize], position };
+            let row = columns.seats[row as usize];
+            let eye = Eye { row, position, sight_squared: 1.0, marks_far: false };
             let indexes = std::iter::once(self.member.page_of(0));
             self.replicator.select(viewer, eye, indexes, self.member.published());
         }
@@ -102,7 +103,7 @@ impl Scene {
             let block = first..(first + BLOCK as u16).min(PLAYERS);
             let start = Instant::now();
             for (place, viewer) in block.clone().enumerate() {
-                self.replicator.diff(place, viewer, self.member.published());
+                self.replicator.diff(place, viewer, true, self.member.published());
             }
             let between = Instant::now();
             for (place, viewer) in block.clone().enumerate() {

@@ -63,6 +63,12 @@ pub struct ServerReport {
     pub start_jitter_us: Quantiles,
     /// Ticks that ended after the next should have begun.
     pub overruns: u64,
+    /// Share of the ticks in which load was shed, see the overload ladder.
+    #[serde(default)]
+    pub shed_share: f64,
+    /// Rung of the overload ladder at the end.
+    #[serde(default)]
+    pub rung: u64,
     /// Duration of each phase per tick, microseconds.
     pub phase_us: BTreeMap<String, PhaseReport>,
     /// Payload bytes sent per player and second.
@@ -206,6 +212,7 @@ impl Stats {
             |counter: Counter| self.counter(counter).saturating_sub(earlier.counter(counter));
         let seconds = self.uptime_ns.saturating_sub(earlier.uptime_ns) as f64 / 1e9;
         let player_ticks = grown(Counter::PlayerTicks) as f64;
+        let ticks_of_one = grown(Counter::Ticks) as f64 / f64::from(self.shards.max(1));
         let per = |amount: u64, whole: f64| if whole > 0.0 { amount as f64 / whole } else { 0.0 };
         let cpu = self.process_cpu_ns.saturating_sub(earlier.process_cpu_ns);
         let dropped: BTreeMap<_, _> = self
@@ -228,6 +235,8 @@ impl Stats {
             tick_us: self.tick_us,
             start_jitter_us: self.start_jitter_us,
             overruns: grown(Counter::Overruns),
+            shed_share: per(grown(Counter::ShedTicks), ticks_of_one),
+            rung: self.counter(Counter::Rung),
             phase_us: self.phase_us.clone(),
             bytes_out_per_player_s: per(grown(Counter::BytesOut), player_ticks)
                 * f64::from(self.tick_hz),

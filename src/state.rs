@@ -1,5 +1,6 @@
 //! The quantized state of one entity: what is replicated, hashed and kept in the history.
 
+use crate::units::STEP;
 use bytemuck::{Pod, Zeroable};
 
 /// State of one entity at one tick, as integers. 32 bytes, so two rows share a cache line.
@@ -38,6 +39,11 @@ pub struct QuantizedState {
 const _: () = assert!(size_of::<QuantizedState>() == 32);
 
 impl QuantizedState {
+    /// Where it stands, centimetres: within a step of the truth.
+    pub fn position(&self) -> [f32; 3] {
+        [self.x as f32 * STEP, self.y as f32 * STEP, f32::from(self.z) * STEP]
+    }
+
     /// The state a full entry on the wire is described against: nothing set, health and mana full.
     pub const DEFAULT: Self = Self {
         x: 0,

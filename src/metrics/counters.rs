@@ -138,6 +138,10 @@ named_enum! {
         Overruns = "overruns",
         /// Times a shard was too far behind to catch up, and its schedule was moved.
         ScheduleShifts = "schedule_shifts",
+        /// Rung of the overload ladder now (a gauge), 0 = nothing is shed.
+        Rung = "rung",
+        /// Ticks in which something was shed.
+        ShedTicks = "shed_ticks",
         /// Shards that were lost and replaced.
         ShardsLost = "shards_lost",
         /// Effects of entities on others, sent to be applied in the next tick.

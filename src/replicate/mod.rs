@@ -33,6 +33,8 @@ pub const BLOCK: usize = 8;
 #[derive(Debug)]
 pub struct Replicator {
     tables: Vec<SlotTable>,
+    /// Slots of the far tier by viewer, where they are told apart.
+    far: Vec<u128>,
     tenure: Tenure,
     selector: Selector,
     cache: EncodeCache,
@@ -45,6 +47,7 @@ impl Replicator {
     pub fn new(viewers: usize, rows: usize) -> Self {
         Self {
             tables: vec![SlotTable::default(); viewers],
+            far: vec![0; viewers],
             tenure: Tenure::new(rows),
             selector: Selector::new(rows),
             cache: EncodeCache::new(rows),
@@ -55,7 +58,10 @@ impl Replicator {
 
     /// Bytes held for good: all viewers, what is known of the rows, the cache.
     pub fn memory_bytes(&self) -> usize {
-        size_of_val(&*self.tables) + self.tenure.memory_bytes() + self.cache.memory_bytes()
+        size_of_val(&*self.tables)
+            + size_of_val(&*self.far)
+            + self.tenure.memory_bytes()
+            + self.cache.memory_bytes()
     }
 
     /// Forgets everything about `viewer`; call it when a player enters or leaves.
@@ -68,13 +74,14 @@ impl Replicator {
         &mut self,
         viewer: u16,
         eye: Eye,
-        indexes: impl Iterator<Item = &'i Index>,
+        indexes: impl Iterator<Item = &'i Index> + Clone,
         published: Published<'_>,
     ) {
         self.tenure.observe(published);
         let table = &mut self.tables[usize::from(viewer)];
         table.renew(published.tick(), published.changed());
-        self.selector.select(table, eye, indexes, &self.tenure, published.tick());
+        self.far[usize::from(viewer)] =
+            self.selector.select(table, eye, indexes, &self.tenure, published);
     }
 
     /// Asks for the part of a viewer's table that diff and encode will read, one block ahead of
@@ -85,12 +92,15 @@ impl Replicator {
         self.tables[usize::from(viewer)].anticipate();
     }
 
-    /// Phase diff for one viewer at `place` of the current block.
-    pub fn diff(&mut self, place: usize, viewer: u16, published: Published<'_>) {
+    /// Phase diff for one viewer at `place` of the current block, who is told of the far tier only
+    /// if it `gets_far`.
+    pub fn diff(&mut self, place: usize, viewer: u16, gets_far: bool, published: Published<'_>) {
         self.tenure.observe(published);
         let table = &mut self.tables[usize::from(viewer)];
         table.renew(published.tick(), published.changed());
-        self.changed[place] = diff::diff(table, published.changed(), published.tick());
+        let changed = diff::diff(table, published.changed(), published.tick());
+        self.changed[place] =
+            if gets_far { changed } else { changed & !self.far[usize::from(viewer)] };
     }
 
     /// Phase encode for the viewer at `place` of the current block: one snapshot body into `out`,

@@ -6,6 +6,8 @@
 
 use super::slots::{SlotTable, bits};
 use super::tenure::Tenure;
+use crate::exchange::Published;
+use crate::kernel::nearest::distance_squared;
 use crate::limits::SELECT_STAGGER;
 use crate::units::Tick;
 use crate::world::{HeldSet, Index, Nearest};
@@ -24,7 +26,15 @@ pub struct Eye {
     pub row: u32,
     /// Its position, centimetres.
     pub position: [f32; 3],
+    /// What the squares of all distances are multiplied with: 1, or less under load.
+    pub sight_squared: f32,
+    /// Whether the far tier is to be told apart, which costs a little.
+    pub marks_far: bool,
 }
+
+/// The far tier begins at half the radius of a kind: a quarter of the square. Three quarters of the
+/// area lie there, and what is there moves by few pixels.
+const FAR_SQUARED: f32 = 0.25;
 
 impl Selector {
     /// For `rows` published rows.
@@ -32,15 +42,17 @@ impl Selector {
         Self { held: HeldSet::new(rows), nearest: Nearest::new() }
     }
 
-    /// Recomputes what the viewer sees in `tick` and moves its slots accordingly.
+    /// Recomputes what the viewer sees and moves its slots accordingly. Returns the slots of the
+    /// far tier, if they are asked for.
     pub(super) fn select<'i>(
         &mut self,
         table: &mut SlotTable,
         eye: Eye,
-        indexes: impl Iterator<Item = &'i Index>,
+        mut indexes: impl Iterator<Item = &'i Index> + Clone,
         tenure: &Tenure,
-        tick: Tick,
-    ) {
+        published: Published<'_>,
+    ) -> u128 {
+        let tick = published.tick();
         let since = tenure.since();
         for slot in bits(table.live()) {
             let row = table.row[usize::from(slot)];
@@ -51,7 +63,10 @@ impl Selector {
         }
         self.nearest.clear();
         self.nearest.leave_out(eye.row);
-        indexes.for_each(|index| index.visible(eye.position, &self.held, &mut self.nearest));
+        for index in indexes.clone() {
+            let (held, nearest) = (&self.held, &mut self.nearest);
+            index.visible_within(eye.position, eye.sight_squared, held, nearest);
+        }
         let found = self.nearest.rows();
         let stays = found
             .iter()
@@ -70,7 +85,25 @@ impl Selector {
         for slot in bits(before) {
             self.held.release(table.row[usize::from(slot)]);
         }
+        match indexes.next() {
+            Some(index) if eye.marks_far => far(table, eye, index, published),
+            _ => 0,
+        }
     }
+}
+
+/// The live slots whose occupant is in the far tier; `index` knows the distances.
+fn far(table: &SlotTable, eye: Eye, index: &Index, published: Published<'_>) -> u128 {
+    let mut far = 0;
+    for slot in bits(table.live()) {
+        let row = table.row[usize::from(slot)];
+        let state = published.state(row, published.tick());
+        let reach = index.enter_squared(published.kind(row)) * eye.sight_squared * FAR_SQUARED;
+        if distance_squared(state.position(), eye.position) > reach {
+            far |= 1 << slot;
+        }
+    }
+    far
 }
 
 /// Whether `viewer` is due in `tick`.

@@ -224,7 +224,8 @@ impl Scene {
         let columns = self.world.columns();
         let position = columns.position.map(|axis| axis[row as usize]);
         if is_due(viewer, tick) {
-            let eye = Eye { row: columns.seats[row as usize], position };
+            let row = columns.seats[row as usize];
+            let eye = Eye { row, position, sight_squared: 1.0, marks_far: false };
             let indexes = std::iter::once(self.member.page_of(0));
             self.replicator.select(viewer, eye, indexes, self.member.published());
         }
@@ -244,7 +245,7 @@ impl Scene {
             ViewerState { last_processed_input: 0, own: Some(own), sequence: self.sequence };
         let mut out = [0; SNAPSHOT_BUDGET];
         let published = self.member.published();
-        self.replicator.diff(0, viewer, published);
+        self.replicator.diff(0, viewer, true, published);
         let len = self.replicator.encode(0, viewer, published, &state, &mut out);
         out[..len].to_vec()
     }

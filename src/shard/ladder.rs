@@ -117,6 +117,11 @@ const LADDER: [Shed; 12] = [
     shed("pace_50", 3, [(1, 2), (1, 2), (1, 2)], 4),
 ];
 
+/// The name of a rung in statistics; a number beyond the last one is the last one.
+pub fn rung_name(index: u64) -> &'static str {
+    LADDER[(index as usize).min(LADDER.len() - 1)].name
+}
+
 impl Shed {
     /// Bytes of a snapshot whose full budget is `base`, never less than the `minimum` that the
     /// encoder needs.

@@ -49,6 +49,11 @@ impl Laps {
         self.ns = [0; Phase::COUNT];
     }
 
+    /// What phases receive to decode took so far.
+    pub(super) fn intake(&self) -> Nanos {
+        Nanos(self.handled() + self.ns[Phase::Receive as usize])
+    }
+
     /// What phases admit, open and decode took so far: it is not part of receive.
     pub(super) fn handled(&self) -> u64 {
         [Phase::Admit, Phase::Open, Phase::Decode]

@@ -7,7 +7,6 @@
 
 mod effects;
 mod ingress;
-#[cfg_attr(not(test), expect(dead_code, reason = "the tick does not ask the ladder yet"))]
 mod ladder;
 mod laps;
 mod links;
@@ -20,6 +19,7 @@ mod post;
 mod queue;
 mod tick;
 
+pub use ladder::rung_name;
 pub use laps::Timer;
 pub use links::{Links, links};
 pub use mail::{Fault, GateEnd, Regroup, ShardEnd, ToGate, ToShard, pair};
@@ -34,8 +34,10 @@ use crate::exchange::Member;
 use crate::limits;
 use crate::metrics::{Counters, Histograms};
 use crate::replicate::{BLOCK, Replicator};
+use crate::time::Nanos;
 use crate::units::{Tick, TickRate};
 use crate::world::{Nearest, World, WorldConfig};
+use ladder::Ladder;
 use laps::Laps;
 use players::Players;
 use std::sync::Arc;
@@ -71,6 +73,9 @@ pub struct Shard {
     near: Nearest,
     /// What it says of itself in the tick under way.
     report: Report,
+    ladder: Ladder,
+    /// What receive to decode took since the last tick.
+    intake: Nanos,
     replicator: Replicator,
     players: Players,
     batch: Batch,
@@ -120,6 +125,8 @@ impl Shard {
             links,
             near: Nearest::new(),
             report: Report::default(),
+            ladder: Ladder::new(config.rate),
+            intake: Nanos(0),
             batch: Batch::default(),
             gate,
             counters,
@@ -168,6 +175,8 @@ impl Shard {
         let old = std::mem::replace(&mut self.member, member);
         self.member.inherit(&old);
         self.links.relink(links, &replaced);
+        // The replacement stands on the lowest rung, and all must stand on the same.
+        self.ladder = Ladder::new(self.config.rate);
         self.publish();
     }
 

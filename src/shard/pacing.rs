@@ -5,6 +5,7 @@
 //! after the next should have begun is an overrun: it is counted, and the next one begins at once;
 //! no tick is ever left out.
 
+use super::ladder::{Rung, Shed};
 use super::laps::Timer;
 use super::{Regroup, Report, Shard, Waiters};
 use crate::exchange::Meeting;
@@ -63,11 +64,10 @@ pub fn run(
     mut waiters: Arc<Waiters>,
     timer: &impl Timer,
 ) -> io::Result<Ended> {
-    let mut origin = pace.origin;
+    let mut schedule = Schedule::new(pace.rate, pace.origin);
     let mut busy = Nanos(0);
     loop {
-        let due = |tick: Tick| Nanos(pace.rate.start_ns(tick.into()));
-        let planned = origin.plus(due(shard.tick + 1));
+        let planned = schedule.start_of(shard.tick + 1);
         receive_until(shard, port, planned, pace.spin, timer)?;
         let began = timer.now();
         let late = began.since(planned);
@@ -75,14 +75,16 @@ pub fn run(
         let arrived = timer.now();
         while waiters.meet(&mut shard.member, pace.meeting_spin, timer) == Meeting::Closed {
             let Some(regroup) = await_regroup(shard, timer) else { return Ok(Ended::Expelled) };
-            (origin, waiters) = (regroup.origin, Arc::clone(&regroup.waiters));
+            schedule = Schedule::new(pace.rate, regroup.origin);
+            waiters = Arc::clone(&regroup.waiters);
             shard.rejoin(*regroup);
         }
         let waited = timer.now().since(arrived);
         shard.replicate(port, timer)?;
         let ended = timer.now();
-        busy = Nanos(ended.since(began).0 - waited.0);
-        let next = origin.plus(due(shard.tick + 1));
+        busy = Nanos(ended.since(began).0 - waited.0).plus(shard.intake);
+        schedule.keep_pace(shard.tick, shard.ladder.shed());
+        let next = schedule.start_of(shard.tick + 1);
         shard.histograms.tick.saturating_record(ended.since(began).0);
         shard.histograms.start_jitter.saturating_record(late.0);
         shard.histograms.meeting.saturating_record(waited.0);
@@ -93,12 +95,45 @@ pub fn run(
         // Everybody reads the same reports, so the schedule moves for all and they end together.
         let behind = shard.reports().map(|report| report.late).max().unwrap_or_default();
         if behind > CATCH_UP_MAX {
-            origin = origin.plus(behind);
+            schedule.shift(behind);
             shard.counters.add(Counter::ScheduleShifts, 1);
         }
         if shard.reports().all(|report| report.done) {
             return Ok(Ended::Done);
         }
+    }
+}
+
+/// When each tick starts: an absolute schedule from an anchor on, at the pace of a rung.
+#[derive(Clone, Copy, Debug)]
+struct Schedule {
+    rate: TickRate,
+    /// The tick that starts at `anchor`.
+    tick: Tick,
+    anchor: Nanos,
+    shed: &'static Shed,
+}
+
+impl Schedule {
+    /// Tick n starts n periods after `origin`.
+    fn new(rate: TickRate, origin: Nanos) -> Self {
+        Self { rate, tick: 0, anchor: origin, shed: Rung::FULL.shed() }
+    }
+
+    fn start_of(&self, tick: Tick) -> Nanos {
+        let full = Nanos(self.rate.start_ns((tick - self.tick).into()));
+        self.anchor.plus(self.shed.period(full))
+    }
+
+    /// From `tick` on time runs as `shed` says.
+    fn keep_pace(&mut self, tick: Tick, shed: &'static Shed) {
+        if self.shed.pace != shed.pace {
+            *self = Self { tick, anchor: self.start_of(tick), shed, ..*self };
+        }
+    }
+
+    fn shift(&mut self, by: Nanos) {
+        self.anchor = self.anchor.plus(by);
     }
 }
 
@@ -131,5 +166,23 @@ fn receive_until(
         if timer.now() >= planned {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_runs_slower_from_the_tick_of_the_step_on_and_never_jumps() {
+        let ms = |schedule: &Schedule, tick| schedule.start_of(tick).as_us() as f64 / 1000.0;
+        let mut schedule = Schedule::new(TickRate::DEFAULT, Nanos::from_ms(1000));
+        assert_eq!(ms(&schedule, 60), 2000.0);
+        schedule.keep_pace(60, Rung::FLOOR.shed());
+        assert_eq!((ms(&schedule, 60), ms(&schedule, 90)), (2000.0, 3000.0));
+        schedule.shift(Nanos::from_ms(7));
+        schedule.keep_pace(90, Rung::FLOOR.shed());
+        schedule.keep_pace(120, Rung::FULL.shed());
+        assert_eq!((ms(&schedule, 120), ms(&schedule, 180)), (4007.0, 5007.0));
     }
 }

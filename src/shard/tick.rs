@@ -4,17 +4,21 @@
 //! times a second: [`Shard::simulate`] writes own rows, then the shards meet, and
 //! [`Shard::replicate`] reads everybody's. Allocates nothing, takes no lock.
 
+use super::ladder::Rung;
 use super::laps::Timer;
 use super::{Pending, Report, Shard};
 use crate::connection::Slot;
-use crate::limits::{HEADER_LEN, MESSAGE_HEADER_LEN};
+use crate::limits::{ACK_BLOCK_LEN, HEADER_LEN, MESSAGE_HEADER_LEN};
 use crate::metrics::{Counter, Phase};
 use crate::net::Port;
-use crate::replicate::{BLOCK, Eye, ViewerState, is_due};
+use crate::replicate::{BLOCK, Eye, SNAPSHOT_ROOM_MIN, ViewerState, is_due};
 use crate::wire::snapshot::OwnState;
 use crate::wire::{Channel, to_client};
 use crate::world::Row;
 use std::io;
+
+/// Least plaintext of a snapshot packet that the encoder can work with.
+const BUDGET_MIN: usize = SNAPSHOT_ROOM_MIN + ACK_BLOCK_LEN + MESSAGE_HEADER_LEN;
 
 impl Shard {
     /// Second half of a tick: reads what all shards published of it and sends every player its
@@ -24,6 +28,7 @@ impl Shard {
     /// If the port is of no use any more.
     pub fn replicate(&mut self, port: &mut dyn Port, timer: &impl Timer) -> io::Result<()> {
         assert_eq!(self.member.tick(), self.tick, "the shards have met");
+        self.watch_load();
         let start = timer.now();
         self.select();
         let mut now = self.laps.lap(Phase::Select, start, timer);
@@ -56,6 +61,7 @@ impl Shard {
     /// shard is to arrive at the meeting of the tick.
     pub fn simulate(&mut self, report: Report, timer: &impl Timer) {
         self.tick += 1;
+        self.intake = self.laps.intake();
         let start = timer.now();
         let (member, replicator) = (&mut self.member, &mut self.replicator);
         self.players.settle(
@@ -102,6 +108,19 @@ impl Shard {
         });
     }
 
+    /// Climbs or descends the overload ladder. All shards read the same reports, so all stand on the
+    /// same rung.
+    fn watch_load(&mut self) {
+        let busy = self.reports().map(|report| report.busy).max().unwrap_or_default();
+        self.ladder.observe(busy);
+        // One shard speaks for all.
+        if self.member.place() == 0 {
+            let rung = self.ladder.rung();
+            self.counters.set(Counter::Rung, rung.index().into());
+            self.counters.add(Counter::ShedTicks, u64::from(rung != Rung::FULL));
+        }
+    }
+
     /// Phase select for the quarter of the viewers whose turn it is.
     fn select(&mut self) {
         for &viewer in self.players.inside() {
@@ -110,7 +129,13 @@ impl Shard {
             {
                 let columns = self.world.columns();
                 let position = columns.position.map(|axis| axis[row as usize]);
-                let eye = Eye { row: columns.seats[row as usize], position };
+                let shed = self.ladder.shed();
+                let eye = Eye {
+                    row: columns.seats[row as usize],
+                    position,
+                    sight_squared: shed.radius_squared_factor(),
+                    marks_far: shed.far_every > 1,
+                };
                 let member = &self.member;
                 let indexes = (0..member.members()).map(|place| &member.page_of(place).index);
                 self.replicator.select(viewer, eye, indexes, member.published());
@@ -125,7 +150,8 @@ impl Shard {
         next.iter().for_each(|&viewer| self.replicator.anticipate(viewer));
         let published = self.member.published();
         for (place, &viewer) in viewers[first..first + count].iter().enumerate() {
-            self.replicator.diff(place, viewer, published);
+            let gets_far = self.ladder.shed().is_far_due(viewer, self.tick);
+            self.replicator.diff(place, viewer, gets_far, published);
         }
     }
 
@@ -150,7 +176,7 @@ impl Shard {
             };
             let body = begun.body + MESSAGE_HEADER_LEN;
             let state = self.viewer_state(row, begun.sequence);
-            let end = HEADER_LEN + self.config.budget;
+            let end = HEADER_LEN + self.ladder.shed().budget(self.config.budget, BUDGET_MIN);
             let room = &mut out[body..end];
             let published = self.member.published();
             let len = self.replicator.encode(offset, viewer, published, &state, room);

@@ -169,6 +169,8 @@ impl Conducted {
         fault(lost > 0, format!("{lost} datagrams to the server were lost"));
         if let Some(server) = &report.server {
             fault(server.lost > 0, format!("the server lost {} datagrams", server.lost));
+            let shed = server.shed_share * 100.0;
+            fault(shed > 0.0, format!("the server shed load in {shed:.1} % of its ticks"));
             let period_us = 1e6 / f64::from(report.tick_hz.max(1));
             let slow = server.tick_us.p99 > period_us;
             let p99 = server.tick_us.p99 / 1000.0;

@@ -1,7 +1,8 @@
 //! Runs as text for people: one line a second, and a table at the end.
 
 use super::conduct::{Conducted, Moment, Progress};
-use crate::metrics::Quantiles;
+use crate::metrics::{Counter, Quantiles};
+use crate::shard::rung_name;
 use std::fmt::Write;
 
 /// The figures of the last second on one line of at most 120 characters.
@@ -22,6 +23,10 @@ pub fn live_line(progress: &Progress) -> String {
         let tick = &server.tick_us;
         let [p50, p99, max] = [tick.p50, tick.p99, tick.max].map(|us| us / 1000.0);
         let _ = write!(line, "  tick {p50:.1}/{p99:.1}/{max:.1} ms");
+    }
+    let rung = progress.server.as_ref().map_or(0, |server| server.counter(Counter::Rung));
+    if rung > 0 {
+        let _ = write!(line, "  SHED {}", rung_name(rung));
     }
     let lost = progress.server_second.as_ref().map_or(0, |server| server.lost);
     let errors = live.totals.decode_errors();
@@ -49,6 +54,8 @@ pub fn table(run: &Conducted) -> String {
         rows.row("server: tick", milliseconds(&server.tick_us, 1000.0));
         rows.row("server: overruns", server.overruns.to_string());
         let cpu = server.cpu_ns_per_player_tick;
+        let shed = format!("{:.1} %", server.shed_share * 100.0);
+        rows.row("server: ticks that shed load", shed);
         rows.row("server: CPU per player-tick", format!("{cpu:.0} ns"));
         let bytes = server.bytes_out_per_player_s;
         rows.row("server: bytes to a player", format!("{:.1} kB/s", bytes / 1000.0));

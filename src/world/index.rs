@@ -69,11 +69,16 @@ impl Index {
     ///
     /// The viewer's own entity is not excluded; entities that are invisible are not in the index.
     pub fn visible(&self, viewer: [f32; 3], held: &HeldSet, out: &mut Nearest) {
+        self.visible_within(viewer, 1.0, held, out);
+    }
+
+    /// As [`Self::visible`], with the squares of all distances multiplied by `share`, at most 1.
+    pub fn visible_within(&self, viewer: [f32; 3], share: f32, held: &HeldSet, out: &mut Nearest) {
         for kind in Kind::ALL {
             let probe = Probe {
                 viewer,
-                enter_squared: self.enter_squared[kind as usize],
-                leave_squared: self.leave_squared[kind as usize],
+                enter_squared: self.enter_squared[kind as usize] * share,
+                leave_squared: self.leave_squared[kind as usize] * share,
             };
             self.grid.gather(kind, &probe, held, out);
         }

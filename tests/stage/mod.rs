@@ -143,6 +143,8 @@ impl Desk {
 /// The shards of one world and their players.
 pub(crate) struct Stage {
     pub(crate) desks: Vec<Desk>,
+    /// How long each tick is said to have taken.
+    pub(crate) busy: Nanos,
     clock: StageClock,
     keeper: Keeper,
     /// What it takes to make a shard like the first ones.
@@ -175,6 +177,7 @@ impl Stage {
         let desks = members.into_iter().zip(links(shards, per_shard));
         let mut stage = Self {
             desks: desks.map(|(member, links)| Desk::new(config, member, links, players)).collect(),
+            busy: Nanos(0),
             clock: StageClock::default(),
             keeper: keeper.clone(),
             config,
@@ -301,8 +304,11 @@ impl Stage {
 
     /// One tick: all shards simulate and meet, then all replicate.
     pub(crate) fn tick(&mut self) {
-        for desk in &mut self.desks {
-            desk.shard.simulate(Report::default(), &self.clock);
+        let last = self.desks.len() - 1;
+        for (place, desk) in self.desks.iter_mut().enumerate() {
+            // The last shard is the busy one, and all must hear of it.
+            let busy = if place == last { self.busy } else { Nanos(0) };
+            desk.shard.simulate(Report { busy, ..Report::default() }, &self.clock);
             desk.shard.member_mut().arrive();
         }
         self.replicate();
