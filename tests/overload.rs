@@ -1,4 +1,5 @@
-//! A server whose ticks take too long sheds in the declared order, everywhere at once, and recovers.
+//! A server whose ticks take too long sheds in the declared order, everywhere at once, and
+//! recovers.
 
 mod stage;
 

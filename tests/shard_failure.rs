@@ -11,14 +11,18 @@ use tidelock::keys::BackendKeys;
 use tidelock::metrics::Counter;
 use tidelock::server::Server;
 use tidelock::shard::Fault;
+use tidelock::state::Kind;
 use tidelock::wire::DisconnectReason;
 
 const SHARDS: usize = 3;
+const NPCS: u32 = 30;
 
 fn server(folder: &Folder) -> (Server, BackendKeys) {
     let mut config = config(folder);
     config.server.shards = ShardCount::Count(SHARDS as u16);
     config.server.oversubscribe = true;
+    config.world.npcs = NPCS;
+    config.world.entities += NPCS;
     start(config)
 }
 
@@ -32,12 +36,17 @@ fn is_told(player: &Player) -> bool {
     player.client.state() == told
 }
 
+/// Other players in sight; there are NPCs, too.
+fn players_seen(player: &Player) -> usize {
+    player.client.world().entities().filter(|seen| seen.kind == Kind::Player).count()
+}
+
 fn one_fails(name: &str, fault: Fault) {
     let folder = Folder::new(name);
     let (server, keys) = server(&folder);
     let mut all = join(&server, &keys, 0..6);
     pump_until(&mut all, "six players on three shards see each other", |players| {
-        players.iter().all(|p| p.client.world().visible() == 5)
+        players.iter().all(|p| players_seen(p) == 5)
     });
     server.inject(1, fault);
     pump_until(&mut all, "the players of the shard are told", |players| {
@@ -50,16 +59,19 @@ fn one_fails(name: &str, fault: Fault) {
     let before = ticks(&survivors);
     pump_until(&mut survivors, "the others get snapshots and forget the lost", |players| {
         let moved = ticks(players).iter().zip(&before).all(|(now, before)| *now > before + 30);
-        moved && players.iter().all(|p| p.client.world().visible() == 3)
+        moved && players.iter().all(|p| players_seen(p) == 3)
     });
     assert_eq!(survivors.len(), 4);
     assert!(survivors.iter().all(|p| p.client.state() == State::InWorld));
     survivors.extend(join(&server, &keys, 10..12));
     pump_until(&mut survivors, "two come back, to the replacement, and all see all", |players| {
-        players.iter().all(|p| p.client.world().visible() == 5)
+        players.iter().all(|p| players_seen(p) == 5)
     });
     let stats = admin::ask(&server.run_dir.admin_socket(server.address.port()), Request::Stats);
-    assert_eq!(stats.expect("the server answers").counter(Counter::ShardsLost), 1);
+    let stats = stats.expect("the server answers");
+    let lost = [Counter::ShardsLost, Counter::NpcsRespawned].map(|counter| stats.counter(counter));
+    assert_eq!(lost, [1, 10]);
+    assert_eq!(stats.counter(Counter::Entities), 6 + u64::from(NPCS), "all NPCs live again");
     assert!(survivors.iter().all(|p| p.client.statistics().errors_total() == 0));
     server.stop();
     server.join().expect("an orderly end");

@@ -62,6 +62,9 @@ pub(super) struct Overrides {
     /// Players at a time.
     #[arg(long, env = "TIDELOCK_PLAYERS")]
     pub(super) players: Option<u32>,
+    /// NPCs that wander about from the start.
+    #[arg(long, env = "TIDELOCK_NPCS")]
+    pub(super) npcs: Option<u32>,
     /// Bytes of plaintext in one snapshot, at most.
     #[arg(long, env = "TIDELOCK_BUDGET")]
     pub(super) budget: Option<usize>,
@@ -93,6 +96,10 @@ impl Overrides {
         if let Some(players) = self.players {
             config.world.players = players;
             config.world.entities = config.world.entities.max(players);
+        }
+        if let Some(npcs) = self.npcs {
+            config.world.npcs = npcs;
+            config.world.entities = config.world.entities.max(config.world.players + npcs);
         }
         if keys.is_some() {
             config.server.keys.clone_from(keys);

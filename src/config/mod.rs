@@ -72,6 +72,8 @@ pub struct ServerConfig {
 pub struct WorldSection {
     /// Players at a time.
     pub players: u32,
+    /// NPCs that live in the world from the start.
+    pub npcs: u32,
     /// Entities of all kinds at a time, players included.
     pub entities: u32,
     /// Seed of everything that is random in the world.
@@ -168,7 +170,7 @@ impl Default for ServerConfig {
 impl Default for WorldSection {
     fn default() -> Self {
         let players = limits::SLOTS_PER_SHARD as u32;
-        Self { players, entities: players, seed: 1, spawn: SpawnRule::Uniform }
+        Self { players, npcs: 0, entities: players, seed: 1, spawn: SpawnRule::Uniform }
     }
 }
 
@@ -281,7 +283,9 @@ impl Config {
         within("server.watchdog_ms", server.watchdog_ms, 0, 60_000)?;
         let players_max = limits::SLOTS_PER_SHARD as u32 * u32::from(server.shards.most());
         within("world.players", world.players, 1, players_max)?;
-        within("world.entities", world.entities, world.players, limits::ENTITIES_MAX as u32)?;
+        within("world.npcs", world.npcs, 0, limits::ENTITIES_MAX as u32 - world.players)?;
+        let entities_min = world.players + world.npcs;
+        within("world.entities", world.entities, entities_min, limits::ENTITIES_MAX as u32)?;
         for (kind, radius) in Kind::ALL.iter().zip(interest.radii()) {
             within(&format!("interest.{}", kind.name()), radius, 100.0, MAP_XY)?;
         }

@@ -28,7 +28,7 @@ use crate::exchange::Keeper;
 use crate::limits::DATAGRAM_MAX;
 use crate::metrics::{Counters, DropReason};
 use crate::time::{Entropy, Nanos, TokenBucket};
-use crate::units::Tick;
+use crate::units::{EntityId, Tick};
 use crate::wire::ConnectionId;
 use answers::Answers;
 use farewell::Farewells;
@@ -198,6 +198,17 @@ impl Gate {
     /// The next packet to a player of a lost shard, into `out`: its length, and where it goes.
     pub fn poll_farewell(&mut self, now: Nanos, out: &mut [u8]) -> Option<(usize, SocketAddr)> {
         self.farewells.poll(now, out)
+    }
+
+    /// An entity, and a seat that `shard` owns, for somebody who is no player; `None` if there is
+    /// no room.
+    pub fn populate(&mut self, shard: usize) -> Option<(EntityId, u32)> {
+        self.population.allocate(shard)
+    }
+
+    /// Takes back what [`Self::populate`] gave; whoever was it is gone.
+    pub fn depopulate(&mut self, entity: EntityId, seat: u32) {
+        self.population.release(entity, seat);
     }
 
     fn close(&mut self, id: ConnectionId) -> Option<Session> {

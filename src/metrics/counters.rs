@@ -142,6 +142,8 @@ named_enum! {
         Rung = "rung",
         /// Ticks in which something was shed.
         ShedTicks = "shed_ticks",
+        /// NPCs spawned anew because their shard was lost.
+        NpcsRespawned = "npcs_respawned",
         /// Shards that were lost and replaced.
         ShardsLost = "shards_lost",
         /// Effects of entities on others, sent to be applied in the next tick.

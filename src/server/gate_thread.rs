@@ -3,6 +3,7 @@
 //! It runs at low priority on the housekeeping core: a flood of handshakes costs newcomers, never
 //! players.
 
+use super::residents::Residents;
 use super::supervisor::Supervisor;
 use super::{StartError, StopOnEnd, port_failed, say};
 use crate::admin::AdminListener;
@@ -40,6 +41,7 @@ pub(super) struct GateThread {
     pub(super) gate: GateConfig,
     pub(super) clock: Clock,
     pub(super) supervisor: Supervisor,
+    pub(super) residents: Residents,
     pub(super) shards: Vec<GateEnd>,
     /// By shard. A shard and its replacements count on.
     pub(super) shard_counters: Vec<Arc<Counters>>,
@@ -57,6 +59,7 @@ struct State {
     clock: Clock,
     counters: Counters,
     supervisor: Supervisor,
+    residents: Residents,
     shards: Vec<GateEnd>,
     shard_counters: Vec<Arc<Counters>>,
     tick_hz: u16,
@@ -95,6 +98,7 @@ impl GateThread {
                 &mut OsEntropy,
             ),
             supervisor: self.supervisor,
+            residents: self.residents,
             clock: self.clock,
             counters: Counters::default(),
             spare: self.shards.iter().map(|_| Box::default()).collect(),
@@ -109,6 +113,7 @@ impl GateThread {
             state.receive(&mut *port).map_err(|error| port_failed(&error))?;
             state.read_mail();
             state.watch()?;
+            state.residents.settle(&mut state.gate, &mut state.shards);
             state.serve_admin(&mut admin);
             while let Ok((shard, fault)) = self.faults.try_recv() {
                 state.tell(shard as u8, ToShard::Fail(fault));
@@ -165,6 +170,7 @@ impl State {
         }
         // What lost shards were to be told, and were to tell, is of no interest any more.
         self.gate.lose_shards(&lost, self.supervisor.keeper().clone(), now);
+        self.residents.lose(&lost, &mut self.gate, &self.counters);
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 mod files;
 mod gate_thread;
 mod plan;
+mod residents;
 mod shard_thread;
 mod supervisor;
 
@@ -22,6 +23,7 @@ use crate::net::{Backend, BindConfig, PortConfig, SocketGroup, choose_backend};
 use crate::shard::{EntryRules, Fault, Pace, Page, ShardConfig};
 use crate::time::{Entropy, Nanos};
 use gate_thread::GateThread;
+use residents::Residents;
 use shard_thread::Recipe;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -178,6 +180,7 @@ impl Server {
             gate: gate_config(config, keys, self.plan.shards.len())?,
             clock,
             supervisor,
+            residents: Residents::new(config.world.npcs, config.world.seed),
             shards,
             shard_counters,
             faults,

@@ -92,6 +92,7 @@ impl Shard {
                     self.tell_gate(ToGate::Window(full));
                 }
                 ToShard::Stop => self.stop(),
+                ToShard::Spawn(spawn) => self.players.settle_npc(spawn),
                 ToShard::Regroup(regroup) => self.regroup = Some(regroup),
                 ToShard::Fail(fault) => fail(fault),
             }

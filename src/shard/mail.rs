@@ -11,6 +11,7 @@ use crate::limits::SLOTS_PER_SHARD;
 use crate::metrics::Histograms;
 use crate::time::Nanos;
 use crate::wire::{ConnectionId, DisconnectReason};
+use crate::world::Spawn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub enum ToShard {
     Window(Box<Histograms>),
     /// Say goodbye to everybody and stop.
     Stop,
+    /// An NPC enters the world. It is sent at the start, and after a shard was lost.
+    Spawn(Spawn),
     /// A shard was lost: go on in the exchange that succeeds the closed one.
     Regroup(Box<Regroup>),
     /// For drills and tests: fail.

@@ -60,6 +60,8 @@ pub(super) struct Players {
     players: Vec<Player>,
     arriving: Vec<Slot>,
     departing: Vec<Row>,
+    /// NPCs that enter the world in the next tick.
+    npcs: Vec<Spawn>,
     /// Seats of players who left before they had an entity.
     unused: Vec<u32>,
     /// Slots whose player has an entity, in order of arrival.
@@ -82,6 +84,7 @@ impl Players {
             players: vec![nobody; slots],
             arriving: Vec::with_capacity(slots),
             departing: Vec::with_capacity(entities),
+            npcs: Vec::with_capacity(entities),
             unused: Vec::with_capacity(entities),
             inside: Vec::with_capacity(slots),
             rules,
@@ -125,6 +128,12 @@ impl Players {
         }
     }
 
+    /// An NPC enters the world in the next tick.
+    pub(super) fn settle_npc(&mut self, spawn: Spawn) {
+        debug_assert!(self.npcs.len() < self.npcs.capacity(), "no more than there are entities");
+        self.npcs.push(spawn);
+    }
+
     /// Slots whose player has an entity.
     pub(super) fn inside(&self) -> &[Slot] {
         &self.inside
@@ -152,6 +161,10 @@ impl Players {
         for row in self.departing.drain(..) {
             left(world.columns().seats[row as usize]);
             world.despawn(row);
+        }
+        for spawn in self.npcs.drain(..) {
+            let settled = world.spawn(spawn);
+            debug_assert!(settled.is_ok(), "the gate has checked that there is room");
         }
         if self.arriving.is_empty() {
             return;

@@ -96,11 +96,13 @@ impl Shard {
     /// Phase apply: what others did to our entities in the tick before, then the inputs, then what
     /// our entities do to others.
     fn apply(&mut self) {
-        let Self { world, member, links, near, counters, tick, .. } = self;
+        let Self { world, member, links, near, counters, ladder, tick, .. } = self;
         for hit in links.effects.arrived(*tick - 1) {
             world.suffer(hit.target, hit.damage);
         }
         world.apply();
+        let shed = ladder.shed();
+        world.think(*tick, |index| shed.is_npc_due(index, *tick));
         let published = member.published();
         let indexes = (0..member.members()).map(|place| &member.page_of(place).index);
         world.attack(indexes, published, near, |hit| {
@@ -108,8 +110,8 @@ impl Shard {
         });
     }
 
-    /// Climbs or descends the overload ladder. All shards read the same reports, so all stand on the
-    /// same rung.
+    /// Climbs or descends the overload ladder. All shards read the same reports, so all stand on
+    /// the same rung.
     fn watch_load(&mut self) {
         let busy = self.reports().map(|report| report.busy).max().unwrap_or_default();
         self.ladder.observe(busy);

@@ -47,7 +47,7 @@ pub fn hash_of(tick: Tick, digests: impl IntoIterator<Item = u64>) -> u64 {
 }
 
 /// One round of splitmix64 over both.
-fn mix(state: u64, value: u64) -> u64 {
+pub(super) fn mix(state: u64, value: u64) -> u64 {
     let mut z = (state ^ value).wrapping_add(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

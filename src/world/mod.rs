@@ -13,6 +13,7 @@ mod hash;
 mod ids;
 mod index;
 mod r#move;
+mod npc;
 mod publish;
 mod quantize;
 mod roster;
