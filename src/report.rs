@@ -63,6 +63,12 @@ pub struct ServerReport {
     pub start_jitter_us: Quantiles,
     /// Ticks that ended after the next should have begun.
     pub overruns: u64,
+    /// How long shards waited for the others in each tick, microseconds.
+    #[serde(default)]
+    pub meeting_us: Quantiles,
+    /// How much longer the busiest shard worked in a tick than the idlest, microseconds.
+    #[serde(default)]
+    pub skew_us: Quantiles,
     /// Share of the ticks in which load was shed, see the overload ladder.
     #[serde(default)]
     pub shed_share: f64,
@@ -154,6 +160,12 @@ pub struct Stats {
     pub tick_us: Quantiles,
     /// How late ticks began, microseconds.
     pub start_jitter_us: Quantiles,
+    /// How long shards waited for the others, microseconds.
+    #[serde(default)]
+    pub meeting_us: Quantiles,
+    /// How much longer the busiest shard worked than the idlest, microseconds.
+    #[serde(default)]
+    pub skew_us: Quantiles,
     /// Duration of each phase per tick, microseconds.
     pub phase_us: BTreeMap<String, PhaseReport>,
 }
@@ -182,6 +194,8 @@ impl Stats {
         const NS_PER_US: f64 = 1_000.0;
         self.tick_us = Quantiles::of(&histograms.tick, NS_PER_US);
         self.start_jitter_us = Quantiles::of(&histograms.start_jitter, NS_PER_US);
+        self.meeting_us = Quantiles::of(&histograms.meeting, NS_PER_US);
+        self.skew_us = Quantiles::of(&histograms.skew, NS_PER_US);
         for phase in Phase::ALL {
             let all = Quantiles::of(histograms.phase(phase), NS_PER_US);
             let report = PhaseReport { p50: all.p50, p99: all.p99 };
@@ -212,7 +226,7 @@ impl Stats {
             |counter: Counter| self.counter(counter).saturating_sub(earlier.counter(counter));
         let seconds = self.uptime_ns.saturating_sub(earlier.uptime_ns) as f64 / 1e9;
         let player_ticks = grown(Counter::PlayerTicks) as f64;
-        let ticks_of_one = grown(Counter::Ticks) as f64 / f64::from(self.shards.max(1));
+        let ticks = grown(Counter::Ticks) as f64;
         let per = |amount: u64, whole: f64| if whole > 0.0 { amount as f64 / whole } else { 0.0 };
         let cpu = self.process_cpu_ns.saturating_sub(earlier.process_cpu_ns);
         let dropped: BTreeMap<_, _> = self
@@ -234,8 +248,10 @@ impl Stats {
             cpu_ns_per_player_tick: per(cpu, player_ticks),
             tick_us: self.tick_us,
             start_jitter_us: self.start_jitter_us,
+            meeting_us: self.meeting_us,
+            skew_us: self.skew_us,
             overruns: grown(Counter::Overruns),
-            shed_share: per(grown(Counter::ShedTicks), ticks_of_one),
+            shed_share: per(grown(Counter::ShedTicks), ticks),
             rung: self.counter(Counter::Rung),
             phase_us: self.phase_us.clone(),
             bytes_out_per_player_s: per(grown(Counter::BytesOut), player_ticks)

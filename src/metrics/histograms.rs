@@ -18,6 +18,9 @@ pub struct Histograms {
     pub start_jitter: Histogram<u64>,
     /// How long shards waited for the others, nanoseconds.
     pub meeting: Histogram<u64>,
+    /// How much longer the busiest shard worked in a tick than the idlest, nanoseconds; recorded by
+    /// one shard for all.
+    pub skew: Histogram<u64>,
 }
 
 /// The summary that reports print, in the unit of the histogram divided by the caller's scale.
@@ -53,6 +56,7 @@ impl Default for Histograms {
             tick: empty(),
             start_jitter: empty(),
             meeting: empty(),
+            skew: empty(),
         }
     }
 }
@@ -77,6 +81,7 @@ impl Histograms {
         self.tick.add(&other.tick).expect(bounds);
         self.start_jitter.add(&other.start_jitter).expect(bounds);
         self.meeting.add(&other.meeting).expect(bounds);
+        self.skew.add(&other.skew).expect(bounds);
     }
 
     /// Forgets everything, keeps the memory.
@@ -85,6 +90,7 @@ impl Histograms {
         self.tick.reset();
         self.start_jitter.reset();
         self.meeting.reset();
+        self.skew.reset();
     }
 }
 

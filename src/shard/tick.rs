@@ -114,9 +114,11 @@ impl Shard {
     /// the same rung.
     fn watch_load(&mut self) {
         let busy = self.reports().map(|report| report.busy).max().unwrap_or_default();
+        let idlest = self.reports().map(|report| report.busy).min().unwrap_or_default();
         self.ladder.observe(busy);
         // One shard speaks for all.
         if self.member.place() == 0 {
+            self.histograms.skew.saturating_record(busy.since(idlest).0);
             let rung = self.ladder.rung();
             self.counters.set(Counter::Rung, rung.index().into());
             self.counters.add(Counter::ShedTicks, u64::from(rung != Rung::FULL));

@@ -29,6 +29,7 @@ use tidelock::{admin, limits};
 #[command(after_help = "Examples:
   loadgen bench
   loadgen bench --players 3000 --floor uring,mmsg --rounds 7 --json bench.json
+  loadgen bench --shards 1,2,4
   loadgen bench --floor glommio --rounds 1")]
 pub(crate) struct BenchArgs {
     /// Players.
@@ -58,9 +59,14 @@ pub(crate) struct BenchArgs {
     /// Bytes of plaintext in one snapshot, at most.
     #[arg(long, default_value_t = limits::SNAPSHOT_BUDGET)]
     budget: usize,
-    /// Core of the server and of the floor.
+    /// Shards of the server: one number, or several to compare, such as 1,2,4. More than the server
+    /// has cores share them; CPU time is comparable all the same, waiting is not.
+    #[arg(long, value_delimiter = ',', default_value = "1")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=255))]
+    shards: Vec<u16>,
+    /// Cores of the server, such as 0,2-3; the first is the floor's. Default: all but the players'.
     #[arg(long)]
-    server_core: Option<usize>,
+    server_cores: Option<String>,
     /// Core of the players.
     #[arg(long)]
     load_core: Option<usize>,
@@ -73,10 +79,22 @@ pub(crate) struct BenchArgs {
 }
 
 /// Cores of the two sides.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Places {
-    server: usize,
+    /// Not empty.
+    server: Vec<usize>,
     load: usize,
+}
+
+impl Places {
+    /// The list of cores for a server of `shards` shards, and whether they have to share. The gate
+    /// is on the core of the players, unless the shards share: then with them.
+    fn of_server(&self, shards: u16) -> (String, bool) {
+        match self.server.get(..shards.into()) {
+            Some(own) => (cores::to_list(&[own, &[self.load]].concat()), false),
+            None => (cores::to_list(&self.server), true),
+        }
+    }
 }
 
 const WARM_UP: Duration = Duration::from_secs(2);
@@ -85,17 +103,22 @@ pub(crate) fn run(arguments: &BenchArgs) -> Result<ExitCode, String> {
     let places = places(arguments)?;
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signal(Arc::clone(&stop)).map_err(|error| error.to_string())?;
-    let mut outcome = Outcome::new(&arguments.floor);
+    let mut outcome = Outcome::new(&arguments.shards, &arguments.floor);
     for number in 1..=arguments.rounds {
-        let conducted = server_round(arguments, places, &stop)?;
-        tidelock::cli::say(format_args!("round {number}: {}", outcome::server_line(&conducted)));
-        let sizes = Sizes::of(&conducted);
-        outcome.server.push(conducted);
+        let mut sizes = None;
+        for &shards in &arguments.shards {
+            let conducted = server_round(arguments, shards, &places, &stop)?;
+            let line = outcome::server_line(shards, &conducted);
+            tidelock::cli::say(format_args!("round {number}: {line}"));
+            sizes.get_or_insert(Sizes::of(&conducted));
+            outcome.add_server(shards, conducted);
+        }
+        let Some(sizes) = sizes else { break };
         for &backend in &arguments.floor {
             if stop.load(Ordering::Relaxed) {
                 return Err("stopped before the rounds were complete".to_owned());
             }
-            let round = floor_round(arguments, backend, places, sizes)?;
+            let round = floor_round(arguments, backend, &places, sizes)?;
             tidelock::cli::say(format_args!(
                 "round {number}: {}",
                 outcome::floor_line(backend, &round)
@@ -138,22 +161,22 @@ impl Sizes {
     }
 }
 
-/// The first core for the server and the last for the players, unless chosen.
+/// The last core for the players and the others for the server, unless chosen.
 fn places(arguments: &BenchArgs) -> Result<Places, String> {
     let allowed = cores::allowed();
-    let (Some(&first), Some(&last)) = (allowed.first(), allowed.last()) else {
-        return Err("cannot read which cores this process may use".to_owned());
+    let load = arguments.load_core.or(allowed.last().copied());
+    let load = load.ok_or("cannot read which cores this process may use")?;
+    let server = match &arguments.server_cores {
+        Some(list) => cores::parse_list(list)?,
+        None => allowed.iter().copied().filter(|&core| core != load).collect(),
     };
-    let places = Places {
-        server: arguments.server_core.unwrap_or(first),
-        load: arguments.load_core.unwrap_or(last),
-    };
-    if places.server == places.load {
+    if server.is_empty() || server.contains(&load) {
         return Err(format!(
-            "the server and the players need a core each, and this process may use {allowed:?}"
+            "the server and the players need cores of their own, and this process may use \
+             {allowed:?}"
         ));
     }
-    Ok(places)
+    Ok(Places { server, load })
 }
 
 /// Runs `body` on a thread pinned to the core of the players, so that nothing of the load
@@ -173,11 +196,12 @@ fn on_load_core<T: Send>(
 
 fn server_round(
     arguments: &BenchArgs,
-    places: Places,
+    shards: u16,
+    places: &Places,
     stop: &AtomicBool,
 ) -> Result<Conducted, String> {
     // Started from this thread: a child inherits the cores of the thread that starts it.
-    let server = ServerChild::start(arguments, places)?;
+    let server = ServerChild::start(arguments, shards, places)?;
     let plan = Plan { warm_up: WARM_UP, measure: Duration::from_secs(arguments.seconds) };
     let config = SwarmConfig {
         rate: u32::from(arguments.rate),
@@ -195,12 +219,12 @@ fn server_round(
 fn floor_round(
     arguments: &BenchArgs,
     backend: FloorBackend,
-    places: Places,
+    places: &Places,
     sizes: Sizes,
 ) -> Result<FloorRound, String> {
     let mut server = FloorChild::start(&FloorArgs {
         backend,
-        core: places.server,
+        core: places.server[0],
         players: arguments.players,
         tick_rate: arguments.rate,
         bytes: sizes.to_player,

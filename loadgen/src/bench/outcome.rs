@@ -2,12 +2,14 @@
 
 use crate::floor::{FloorBackend, FloorRound};
 use std::fmt::Write;
-use tidelock::report::{FloorReport, RunReport};
+use tidelock::metrics::Quantiles;
+use tidelock::report::{FloorReport, RunReport, ServerReport};
 use tidelock::swarm::Conducted;
 
 /// All rounds.
 pub(super) struct Outcome {
-    pub(super) server: Vec<Conducted>,
+    /// By number of shards, the first of which is what the floors are compared with.
+    servers: Vec<(u16, Vec<Conducted>)>,
     floors: Vec<(FloorBackend, Vec<FloorRound>)>,
 }
 
@@ -43,12 +45,12 @@ fn server_ns(conducted: &Conducted) -> f64 {
     conducted.report.server.as_ref().map_or(0.0, |server| server.cpu_ns_per_player_tick)
 }
 
-pub(super) fn server_line(conducted: &Conducted) -> String {
+pub(super) fn server_line(shards: u16, conducted: &Conducted) -> String {
     let client = &conducted.report.client;
     let tick = conducted.report.server.as_ref().map_or(0.0, |server| server.tick_us.p99 / 1000.0);
     format!(
-        "server  {:.0} ns per player-tick, tick p99 {tick:.2} ms, latency p99 {:.1} ms, players' \
-         core {:.0} %",
+        "server  {:.0} ns per player-tick, {shards} shards, tick p99 {tick:.2} ms, \
+         latency p99 {:.1} ms, players' core {:.0} %",
         server_ns(conducted),
         client.latency_ms.p99,
         client.cpu_share * 100.0,
@@ -75,9 +77,20 @@ pub(super) fn floor_line(backend: FloorBackend, round: &FloorRound) -> String {
 }
 
 impl Outcome {
-    pub(super) fn new(backends: &[FloorBackend]) -> Self {
+    pub(super) fn new(shards: &[u16], backends: &[FloorBackend]) -> Self {
         let floors = backends.iter().map(|&backend| (backend, Vec::new())).collect();
-        Self { server: Vec::new(), floors }
+        Self { servers: shards.iter().map(|&shards| (shards, Vec::new())).collect(), floors }
+    }
+
+    pub(super) fn add_server(&mut self, shards: u16, conducted: Conducted) {
+        if let Some((_, rounds)) = self.servers.iter_mut().find(|(known, _)| *known == shards) {
+            rounds.push(conducted);
+        }
+    }
+
+    /// The rounds of the first number of shards.
+    fn first(&self) -> &[Conducted] {
+        self.servers.first().map_or(&[], |(_, rounds)| rounds)
     }
 
     pub(super) fn add_floor(&mut self, backend: FloorBackend, round: FloorRound) {
@@ -87,7 +100,7 @@ impl Outcome {
     }
 
     fn server_spread(&self) -> Spread {
-        Spread::of(self.server.iter().map(server_ns))
+        Spread::of(self.first().iter().map(server_ns))
     }
 
     fn efficiency(&self, floor: &[FloorRound]) -> f64 {
@@ -98,10 +111,24 @@ impl Outcome {
 
     pub(super) fn table(&self) -> String {
         let mut text = String::new();
-        let players = self.server.first().map_or(0, |conducted| conducted.report.players);
-        let rounds = self.server.len();
+        let players = self.first().first().map_or(0, |conducted| conducted.report.players);
+        let rounds = self.first().len();
         let _ = writeln!(text, "{players} players, {rounds} rounds, median (range)");
-        let _ = writeln!(text, "  server, per player-tick    {}", self.server_spread());
+        let first = self.server_spread().median;
+        for (shards, rounds) in &self.servers {
+            let spread = Spread::of(rounds.iter().map(server_ns));
+            let _ = writeln!(text, "  {shards:>3} shards, per player-tick {spread}");
+            let p99 = |of: fn(&ServerReport) -> Quantiles| {
+                let reports = rounds.iter().filter_map(|round| round.report.server.as_ref());
+                Spread::of(reports.map(|server| of(server).p99)).median
+            };
+            let (meeting, skew) = (p99(|server| server.meeting_us), p99(|server| server.skew_us));
+            let more = (spread.median / first - 1.0) * 100.0;
+            let _ = writeln!(
+                text,
+                "    {more:+.0} %; waiting for others p99 {meeting:.0} us, skew p99 {skew:.0} us"
+            );
+        }
         for (backend, rounds) in &self.floors {
             let spread = Spread::of(rounds.iter().map(|round| round.ns_per_pair));
             let efficiency = self.efficiency(rounds);
@@ -116,7 +143,7 @@ impl Outcome {
     pub(super) fn report(&self) -> RunReport {
         let median = self.server_spread().median;
         let distance = |conducted: &&Conducted| (server_ns(conducted) - median).abs();
-        let typical = self.server.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)));
+        let typical = self.first().iter().min_by(|a, b| distance(a).total_cmp(&distance(b)));
         let mut report = typical.expect("a benchmark has at least one round").report.clone();
         if let Some((backend, rounds)) = self.floors.first() {
             let spread = Spread::of(rounds.iter().map(|round| round.ns_per_pair));
@@ -132,8 +159,12 @@ impl Outcome {
 
     /// What makes the comparison worth less, a sentence each.
     pub(super) fn faults(&self) -> Vec<String> {
-        let mut faults: Vec<String> =
-            self.server.iter().flat_map(|conducted| conducted.faults()).collect();
+        let mut faults: Vec<String> = self
+            .servers
+            .iter()
+            .flat_map(|(_, rounds)| rounds)
+            .flat_map(Conducted::faults)
+            .collect();
         for (backend, rounds) in &self.floors {
             if rounds.iter().any(|round| round.saturated) {
                 let name = backend.name();

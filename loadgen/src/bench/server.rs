@@ -6,16 +6,21 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use tidelock::config::{Config, InterestConfig};
+use tidelock::config::{Config, InterestConfig, ShardCount};
 use tidelock::keys::BackendKeys;
 use tidelock::server::{RunDir, Server, ServerOptions};
 
 /// What the child is told.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServerArgs {
-    /// First the shard's core, then the gate's.
+    /// First the shards' cores, then the gate's.
     #[arg(long)]
     cores: String,
+    #[arg(long)]
+    shards: u16,
+    /// Whether shards share cores.
+    #[arg(long)]
+    oversubscribe: bool,
     #[arg(long)]
     players: u32,
     #[arg(long)]
@@ -35,6 +40,8 @@ pub(crate) fn serve(arguments: &ServerArgs) -> Result<(), String> {
     let mut config = Config::default();
     config.server.bind = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
     config.server.cores.clone_from(&arguments.cores);
+    config.server.shards = ShardCount::Count(arguments.shards);
+    config.server.oversubscribe = arguments.oversubscribe;
     config.server.tick_rate = arguments.tick_rate;
     config.server.io.clone_from(&arguments.io);
     config.server.run_dir = Some(arguments.run_dir.clone());
@@ -64,13 +71,20 @@ pub(super) struct ServerChild {
 }
 
 impl ServerChild {
-    pub(super) fn start(arguments: &BenchArgs, places: Places) -> Result<Self, String> {
+    pub(super) fn start(
+        arguments: &BenchArgs,
+        shards: u16,
+        places: &Places,
+    ) -> Result<Self, String> {
         let failed = |error: std::io::Error| format!("cannot start the server: {error}");
         let program = std::env::current_exe().map_err(failed)?;
         let folder = std::env::temp_dir().join(format!("tidelock-bench-{}", std::process::id()));
+        let (cores, oversubscribe) = places.of_server(shards);
         let mut process = Command::new(program)
             .arg("bench-server")
-            .args(["--cores", &format!("{},{}", places.server, places.load)])
+            .args(["--cores", &cores])
+            .args(["--shards", &shards.to_string()])
+            .args((oversubscribe).then_some("--oversubscribe"))
             .args(["--players", &arguments.players.to_string()])
             .args(["--tick-rate", &arguments.rate.to_string()])
             .args(["--visible", &arguments.visible.to_string()])
