@@ -63,6 +63,33 @@ fn two_thousand_sources_on_one_port_are_told_apart_in_both_directions() {
 }
 
 #[test]
+fn a_run_from_one_source_arrives_as_the_datagrams_it_is_made_of() {
+    for backend in backends() {
+        let (mut server, _group) = port_on(backend, "127.0.0.1", &SMALL);
+        let mut client = SourcedPort::bind(&CONFIG).unwrap();
+        // Runs of 40, one of full datagrams that no single message could carry, an odd length and
+        // another first byte in the middle, and an empty datagram.
+        let lengths = [vec![78; 40], vec![1200; 60], vec![78, 77, 78, 0, 0, 78]].concat();
+        let mut sent = Vec::new();
+        for (slot, &len) in lengths.iter().enumerate() {
+            let mut payload = pattern(slot as u64, len);
+            payload.iter_mut().take(1).for_each(|first| *first = u8::from(slot == 20));
+            client.send_buffer(slot)[..len].copy_from_slice(&payload);
+            client.send_push(slot, len, source(slot / 10 * 10 % 30), server.local_address());
+            sent.push(payload);
+        }
+        let report = client.flush().unwrap();
+        assert_eq!((report.sent, report.refused), (lengths.len() as u64, 0));
+        let (got, _) = loopback::collect(&mut *server, lengths.len());
+        let port = client.local_address().port();
+        for (slot, (from, payload)) in got.into_iter().enumerate() {
+            let expected = SocketAddr::new(source(slot / 10 * 10 % 30).into(), port);
+            assert_eq!((from, &payload), (expected, &sent[slot]), "datagram {slot}");
+        }
+    }
+}
+
+#[test]
 fn plain_mode_speaks_from_one_address_of_either_family() {
     for ip in ["127.0.0.1", "::1", "0.0.0.0"] {
         let bound: IpAddr = ip.parse().unwrap();

@@ -29,8 +29,8 @@ type Cores = Vec<usize>;
   loadgen run --server 10.0.0.5:3565 --keys backend.keys.toml --players 200 --ramp 8
   loadgen run --players 3000 --cores 1 --profile plaza --json run.json
 
-On loopback every player has its own address in 127/8. Elsewhere all share the address of this host,
-and the server's limit on handshakes of one source (20/s) asks for a gentle --ramp, or for
+On loopback up to 16 players share an address of 127/8. Elsewhere all share the address of this
+host, and the server's limit on handshakes of one source (20/s) asks for a gentle --ramp, or for
 `trusted_sources` in its configuration.")]
 pub(crate) struct RunArgs {
     /// UDP address of the server.

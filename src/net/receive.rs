@@ -106,6 +106,8 @@ pub(super) const CONTROL_HEADER: usize = align(size_of::<libc::cmsghdr>());
 pub(super) const CONTROL_DROPS: usize = CONTROL_HEADER + align(size_of::<u32>());
 /// Bytes of control data needed for one `in_pktinfo`.
 pub(super) const CONTROL_PKTINFO: usize = CONTROL_HEADER + align(size_of::<libc::in_pktinfo>());
+/// Bytes of control data needed for the length of a segment.
+pub(super) const CONTROL_SEGMENT: usize = CONTROL_HEADER + align(size_of::<u16>());
 
 const fn align(len: usize) -> usize {
     len.next_multiple_of(size_of::<usize>())
@@ -154,13 +156,24 @@ fn first_message(data: &[u8]) -> Option<(usize, i32, i32, &[u8])> {
 
 /// Writes a control message that asks for `source` as the source address of a datagram.
 pub(super) fn write_source(source: Ipv4Addr, out: &mut [u8; CONTROL_PKTINFO]) {
-    const WORD: usize = size_of::<usize>();
     out.fill(0);
-    let len = CONTROL_HEADER + size_of::<libc::in_pktinfo>();
-    out[..WORD].copy_from_slice(&len.to_ne_bytes());
-    out[WORD..WORD + 4].copy_from_slice(&libc::IPPROTO_IP.to_ne_bytes());
-    out[WORD + 4..WORD + 8].copy_from_slice(&libc::IP_PKTINFO.to_ne_bytes());
+    write_head(size_of::<libc::in_pktinfo>(), libc::IPPROTO_IP, libc::IP_PKTINFO, out);
     out[CONTROL_HEADER + 4..CONTROL_HEADER + 8].copy_from_slice(&source.octets());
+}
+
+/// Writes a control message that asks the kernel to cut a message into datagrams of `len` bytes.
+pub(super) fn write_segment(len: u16, out: &mut [u8; CONTROL_SEGMENT]) {
+    out.fill(0);
+    write_head(size_of::<u16>(), libc::SOL_UDP, libc::UDP_SEGMENT, out);
+    out[CONTROL_HEADER..CONTROL_HEADER + 2].copy_from_slice(&len.to_ne_bytes());
+}
+
+/// Writes the header of a control message that has `len` bytes of data.
+fn write_head(len: usize, level: i32, kind: i32, out: &mut [u8]) {
+    const WORD: usize = size_of::<usize>();
+    out[..WORD].copy_from_slice(&(CONTROL_HEADER + len).to_ne_bytes());
+    out[WORD..WORD + 4].copy_from_slice(&level.to_ne_bytes());
+    out[WORD + 4..WORD + 8].copy_from_slice(&kind.to_ne_bytes());
 }
 
 #[cfg(test)]

@@ -5,10 +5,18 @@
 //! For the load generator. Not a [`Port`](super::Port): a server never chooses its source. Two
 //! datagrams of different sources have different addresses but the same source port, that of the
 //! one bound socket.
+//!
+//! Datagrams that are queued one after the other, equally long and from one source, go through the
+//! kernel as one message, which it cuts apart where it delivers them: the way through the stack is
+//! most of the cost of a send on loopback (2.8 us for one alone, 0.8 us for one of eight). Whoever
+//! receives them sees no difference.
 
-use super::address::{Family, RawAddress};
-use super::mmsg::vector::{Message, ReceiveVector, send_all, wait_readable};
-use super::receive::{BATCH, CONTROL_PKTINFO, KernelDrops, ReceiveReport, write_source};
+use super::address::Family;
+use super::mmsg::vector::{Message, ReceiveVector, SEGMENTS_MAX, send_all, wait_readable};
+use super::receive::{
+    BATCH, CONTROL_PKTINFO, CONTROL_SEGMENT, KernelDrops, ReceiveReport, write_segment,
+    write_source,
+};
 use super::send::{Outbox, SendReport};
 use super::socket::{BoundSocket, BufferWarning, bind_alone};
 use super::steer;
@@ -57,17 +65,76 @@ pub struct SourcedDatagram<'a> {
 pub struct SourcedPort {
     socket: BoundSocket,
     chosen: bool,
+    /// Longest run: 1 where the kernel cannot cut it apart again.
+    run_max: usize,
     inbox: ReceiveVector,
     outbox: Outbox,
-    /// The source of each queued datagram, in the order of the queue, as a control message.
-    sources: Vec<SourceMessage>,
+    /// What is queued, in the order of the queue.
+    runs: Vec<Run>,
     drops: KernelDrops,
     warnings: Vec<BufferWarning>,
 }
 
-/// Aligned as the kernel aligns control messages.
+/// Queued datagrams that go through the kernel as one message.
+struct Run {
+    /// Place of the first in the queue, and how many they are.
+    first: usize,
+    count: usize,
+    kin: Kin,
+    /// Bytes of `control` in use.
+    control_len: usize,
+    control: RunControl,
+}
+
+/// What the datagrams of a run have in common.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Kin {
+    source: Ipv4Addr,
+    to: SocketAddr,
+    len: usize,
+    /// A server that steers by this byte among its sockets steers a run by that of the first.
+    first_byte: u8,
+}
+
+/// Source address, then length of a segment. Aligned as the kernel aligns control messages.
 #[repr(C, align(8))]
-struct SourceMessage([u8; CONTROL_PKTINFO]);
+struct RunControl([u8; CONTROL_PKTINFO + CONTROL_SEGMENT]);
+
+impl Run {
+    fn new(first: usize, kin: Kin, chosen: bool) -> Self {
+        let mut run = Self {
+            first,
+            count: 1,
+            kin,
+            control_len: if chosen { CONTROL_PKTINFO } else { 0 },
+            control: RunControl([0; CONTROL_PKTINFO + CONTROL_SEGMENT]),
+        };
+        if let Some((out, _)) = run.control.0.split_first_chunk_mut() {
+            write_source(kin.source, out);
+        }
+        run
+    }
+
+    /// Whether a datagram of `kin` may be the next one.
+    fn takes(&self, kin: &Kin, run_max: usize) -> bool {
+        let fits = self.count < run_max && (self.count + 1) * kin.len <= RUN_BYTES;
+        self.kin == *kin && fits && kin.len > 0
+    }
+
+    /// Takes one more datagram in.
+    fn grow(&mut self) {
+        self.count += 1;
+        if self.control_len == CONTROL_PKTINFO {
+            if let Some((_, out)) = self.control.0.split_last_chunk_mut() {
+                write_segment(self.kin.len as u16, out);
+            }
+            self.control_len += CONTROL_SEGMENT;
+        }
+    }
+}
+
+/// Longest message that UDP over IPv4 can carry, and the kernel cut.
+const RUN_BYTES: usize = 65_507;
 
 /// Datagrams taken by one call of `receive`, at most: eight batches. A load generator that is
 /// behind must go on sending in time, and look at arrivals in between.
@@ -86,11 +153,14 @@ impl SourcedPort {
         if chosen {
             steer::report_local_address(&socket)?;
         }
+        // Only on loopback: a network card may be unable to do what cutting asks of it.
+        let cuts = chosen && steer::cuts_segments(&socket);
         Ok(Self {
             chosen,
+            run_max: if cuts { SEGMENTS_MAX } else { 1 },
             inbox: ReceiveVector::new(),
             outbox: Outbox::new(config.send_slots, Family::of(address)),
-            sources: Vec::with_capacity(if chosen { config.send_slots } else { 0 }),
+            runs: Vec::with_capacity(config.send_slots),
             drops: KernelDrops::default(),
             warnings,
             socket,
@@ -165,26 +235,32 @@ impl SourcedPort {
     /// # Panics
     /// If `slot` or `len` is out of range, or more than `send_capacity()` datagrams are queued.
     pub fn send_push(&mut self, slot: usize, len: usize, source: Ipv4Addr, to: SocketAddr) {
+        let first = self.outbox.len();
         self.outbox.push(slot, len, to);
-        if self.chosen {
-            let mut message = SourceMessage([0; CONTROL_PKTINFO]);
-            write_source(source, &mut message.0);
-            self.sources.push(message);
+        let first_byte = self.outbox.buffer(slot)[0];
+        let kin = Kin { source, to, len, first_byte };
+        match self.runs.last_mut() {
+            Some(run) if run.takes(&kin, self.run_max) => run.grow(),
+            _ => self.runs.push(Run::new(first, kin, self.chosen)),
         }
     }
 
     /// Hands all queued datagrams to the kernel, 256 per system call, and empties the queue. Never
     /// waits: what the kernel does not take at once is refused, and lost.
     pub fn flush(&mut self) -> io::Result<SendReport> {
-        let (outbox, sources) = (&self.outbox, &self.sources);
-        let result = send_all(self.socket.as_fd(), outbox.len(), |index| {
-            let (payload, to): (&[u8], &RawAddress) = outbox.queued(index);
-            let control = sources.get(index).map_or(&[][..], |source| &source.0);
-            Message { payload, to: to.as_bytes(), control }
+        let (outbox, runs) = (&self.outbox, &self.runs);
+        let result = send_all(self.socket.as_fd(), runs.len(), |index| {
+            let run = &runs[index];
+            let queued = run.first..run.first + run.count;
+            Message {
+                payloads: queued.map(|place| outbox.queued(place).0),
+                to: outbox.queued(run.first).1.as_bytes(),
+                control: &run.control.0[..run.control_len],
+            }
         });
         let bytes = self.outbox.bytes();
         self.outbox.clear();
-        self.sources.clear();
+        self.runs.clear();
         result.map(|report| SendReport { bytes, ..report })
     }
 

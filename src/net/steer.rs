@@ -65,6 +65,12 @@ pub(super) fn force_send_buffer(socket: &impl AsFd, bytes: usize) -> io::Result<
     set_int(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes)
 }
 
+/// Whether the kernel cuts a message into datagrams when a control message says how long they are:
+/// Linux 4.18. An older one would ignore that and send one long datagram.
+pub(super) fn cuts_segments(socket: &impl AsFd) -> bool {
+    set_int(socket, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok()
+}
+
 fn set_int(socket: &impl AsFd, level: i32, option: i32, value: i32) -> io::Result<()> {
     // SAFETY: all options passed here take an `int` (socket(7), ip(7)), which holds no pointer.
     unsafe { set(socket, level, option, &value) }

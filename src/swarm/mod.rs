@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `schedule` | when which bot sends |
 //! | `profile` | how bots move |
-//! | `addressing` | which bot a datagram is for |
+//! | `addressing` | whose address, turn and datagram is whose |
 //! | `engine` | the loop of one thread |
 //! | `board`, `crew` | the threads, and what they are told and tell |
 //! | `totals` | what is counted |
@@ -39,7 +39,7 @@ use std::net::SocketAddr;
 /// What a swarm does.
 #[derive(Clone, Debug)]
 pub struct SwarmConfig {
-    /// The server. On 127/8 every bot has its own source address, else all share one.
+    /// The server. On 127/8 up to 16 bots share a source address, else all do.
     pub server: SocketAddr,
     /// Mints the bots' tokens.
     pub keys: BackendKeys,

@@ -100,7 +100,7 @@ impl Port for MmsgPort {
         let outbox = &self.outbox;
         let result = send_all(self.socket.as_fd(), outbox.len(), |index| {
             let (payload, to) = outbox.queued(index);
-            Message { payload, to: to.as_bytes(), control: &[] }
+            Message { payloads: std::iter::once(payload), to: to.as_bytes(), control: &[] }
         });
         let bytes = self.outbox.bytes();
         self.outbox.clear();

@@ -7,8 +7,9 @@ use crate::net::address::{RawAddress, decode};
 use crate::net::receive::{BATCH, CONTROL_DROPS, CONTROL_PKTINFO, Control, ReceiveReport};
 use crate::net::send::{SendReport, Slot};
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{MaybeUninit, take};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
@@ -71,6 +72,7 @@ impl ReceiveVector {
                 iov_base: payload.0.as_mut_ptr().cast(),
                 iov_len: DATAGRAM_MAX,
             });
+            let part = std::slice::from_mut(part);
             header.write(mmsghdr(envelope.from.bytes_mut(), part, &mut envelope.control.0));
         }
         // SAFETY: recvmmsg(2) reads `vlen` headers and writes through each: up to `msg_namelen`
@@ -148,42 +150,53 @@ impl ReceiveVector {
 }
 
 /// A message header over the given parts.
-fn mmsghdr(name: &mut [u8], part: &mut libc::iovec, control: &mut [u8]) -> libc::mmsghdr {
+fn mmsghdr(name: &mut [u8], parts: &mut [libc::iovec], control: &mut [u8]) -> libc::mmsghdr {
     // SAFETY: `mmsghdr` is a C structure of integers and raw pointers (and padding on some
     // targets), for all of which zero bytes are a valid value.
     let mut header: libc::mmsghdr = unsafe { MaybeUninit::zeroed().assume_init() };
     header.msg_hdr.msg_name = name.as_mut_ptr().cast();
     header.msg_hdr.msg_namelen = name.len() as libc::socklen_t;
-    header.msg_hdr.msg_iov = part;
-    header.msg_hdr.msg_iovlen = 1;
+    header.msg_hdr.msg_iov = parts.as_mut_ptr();
+    header.msg_hdr.msg_iovlen = parts.len() as _;
     header.msg_hdr.msg_control = control.as_mut_ptr().cast();
     header.msg_hdr.msg_controllen = control.len() as _;
     header
 }
 
-/// One datagram to send, borrowed for as long as the call takes.
-#[derive(Clone, Copy)]
-pub(in crate::net) struct Message<'a> {
-    pub(in crate::net) payload: &'a [u8],
+/// What the kernel is handed at a time, borrowed for as long as the call takes: one datagram, or
+/// several that `control` asks it to cut apart again.
+pub(in crate::net) struct Message<'a, P> {
+    /// The datagrams' payloads in order, at most [`SEGMENTS_MAX`].
+    pub(in crate::net) payloads: P,
     pub(in crate::net) to: &'a [u8],
-    /// A control message, or nothing.
+    /// Control messages, or nothing.
     pub(in crate::net) control: &'a [u8],
 }
 
 /// Datagrams handed over by one system call.
 const SEND_BATCH: usize = 256;
 
+/// Datagrams that the kernel cuts one message into, at most (`UDP_MAX_SEGMENTS` of Linux 4.18; it
+/// has only grown since).
+pub(in crate::net) const SEGMENTS_MAX: usize = 64;
+
+const _: () = assert!(SEGMENTS_MAX <= SEND_BATCH, "every message fits an empty batch");
+
 /// After this many refusals in a row for want of buffer space the rest of the batch is given up:
 /// each further attempt would be a system call of its own, on the thread that has a tick to finish.
 const REFUSALS_IN_A_ROW: u32 = 8;
 
-/// Sends `count` datagrams, the `n`-th being `message(n)`. A datagram that the kernel refuses is
-/// counted and skipped; only a socket that cannot be used at all is an error.
-pub(in crate::net) fn send_all<'a>(
+/// Sends `count` messages, the `n`-th being `message(n)`. A message that the kernel refuses is
+/// skipped and its datagrams counted; only a socket that cannot be used at all is an error.
+pub(in crate::net) fn send_all<'a, P>(
     socket: BorrowedFd<'_>,
     count: usize,
-    message: impl Fn(usize) -> Message<'a>,
-) -> io::Result<SendReport> {
+    message: impl Fn(usize) -> Message<'a, P>,
+) -> io::Result<SendReport>
+where
+    P: ExactSizeIterator<Item = &'a [u8]>,
+{
+    let datagrams = |of: Range<usize>| of.map(|n| message(n).payloads.len() as u64).sum::<u64>();
     let mut report = SendReport::default();
     let (mut done, mut refusals) = (0, 0);
     while done < count {
@@ -192,20 +205,20 @@ pub(in crate::net) fn send_all<'a>(
         report.system_calls += 1;
         match result {
             Ok(sent) => {
-                report.sent += sent as u64;
+                report.sent += datagrams(done..done + sent);
                 done += sent;
                 refusals = 0;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if is_broken(&error) => return Err(error),
-            // The error belongs to the first datagram of the batch; the others were not looked at.
+            // The error belongs to the first message of the batch; the others were not looked at.
             Err(error) => {
-                report.refused += 1;
+                report.refused += datagrams(done..done + 1);
                 done += 1;
                 let full = error.kind() == io::ErrorKind::WouldBlock;
                 refusals = if full { refusals + 1 } else { 0 };
                 if refusals == REFUSALS_IN_A_ROW {
-                    report.refused += (count - done) as u64;
+                    report.refused += datagrams(done..count);
                     break;
                 }
             }
@@ -214,36 +227,48 @@ pub(in crate::net) fn send_all<'a>(
     Ok(report)
 }
 
-/// One `sendmmsg` of up to [`SEND_BATCH`] datagrams; how many the kernel took, at least one.
-fn send_batch<'a>(
+/// One `sendmmsg` of the first of `count` messages, up to [`SEND_BATCH`] datagrams; how many
+/// messages the kernel took, at least one.
+fn send_batch<'a, P>(
     socket: BorrowedFd<'_>,
     count: usize,
-    message: impl Fn(usize) -> Message<'a>,
-) -> io::Result<usize> {
-    let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; SEND_BATCH];
+    message: impl Fn(usize) -> Message<'a, P>,
+) -> io::Result<usize>
+where
+    P: ExactSizeIterator<Item = &'a [u8]>,
+{
+    const NOTHING: libc::iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+    let mut parts = [NOTHING; SEND_BATCH];
     let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; SEND_BATCH];
-    let count = count.min(SEND_BATCH);
-    for (index, (part, header)) in parts.iter_mut().zip(&mut headers).take(count).enumerate() {
-        let Message { payload, to, control } = message(index);
-        let part = part.write(libc::iovec {
-            iov_base: payload.as_ptr().cast_mut().cast(),
-            iov_len: payload.len(),
-        });
-        let header = header.write(mmsghdr(&mut [], part, &mut []));
+    let (mut free, mut filled) = (&mut parts[..], 0);
+    for (index, header) in headers.iter_mut().take(count).enumerate() {
+        let Message { payloads, to, control } = message(index);
+        let length = payloads.len();
+        if length > free.len() {
+            break;
+        }
+        let (own, rest) = take(&mut free).split_at_mut(length);
+        free = rest;
+        for (part, payload) in own.iter_mut().zip(payloads) {
+            let iov_base = payload.as_ptr().cast_mut().cast();
+            *part = libc::iovec { iov_base, iov_len: payload.len() };
+        }
+        filled += 1;
+        let header = header.write(mmsghdr(&mut [], own, &mut []));
         header.msg_hdr.msg_name = to.as_ptr().cast_mut().cast();
         header.msg_hdr.msg_namelen = to.len() as libc::socklen_t;
         header.msg_hdr.msg_control = control.as_ptr().cast_mut().cast();
         header.msg_hdr.msg_controllen = control.len() as _;
     }
     // SAFETY: sendmmsg(2) reads `vlen` headers and what they point to, and writes only `msg_len` of
-    // each header. The first `count` headers are initialized above; their parts live on this stack
+    // each header. The first `filled` headers are initialized above; their parts live on this stack
     // frame, and payloads, addresses and control data are borrowed for 'a, which outlives the call.
     // Without MSG_ZEROCOPY the kernel has copied everything when the call returns.
     let sent = unsafe {
         libc::sendmmsg(
             socket.as_raw_fd(),
             headers.as_mut_ptr().cast(),
-            count as u32,
+            filled as u32,
             libc::MSG_DONTWAIT,
         )
     };

@@ -19,6 +19,7 @@ use crate::metrics::Latency;
 use crate::net::{SourcedConfig, SourcedPort};
 use crate::time::Nanos;
 use sending::SEND_BATCH;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,8 +37,12 @@ const RECEIVE_BYTES_PER_PLAYER: usize = 4096;
 struct Player {
     client: Client,
     walk: Walk,
-    /// Round of the schedule in which input 1 was due.
+    /// Its turn in each round of the schedule.
+    turn: u32,
+    /// Round in which input 1 was due.
     first_round: u32,
+    /// The address it speaks from.
+    source: Ipv4Addr,
     place: Place,
 }
 
@@ -147,7 +152,7 @@ impl Engine {
         board: Arc<Board>,
     ) -> Result<Self, String> {
         let count = bots.end - bots.start;
-        let addressing = Addressing::choose(config.server, bots.start, count)?;
+        let addressing = Addressing::choose(config.server, bots.start, count, connects_per_s)?;
         let port = SourcedPort::bind(&SourcedConfig {
             sources: addressing.sources(config.server),
             port: 0,
@@ -157,7 +162,7 @@ impl Engine {
         .map_err(|error| format!("cannot open the socket of the load generator: {error}"))?;
         let clock = Clock::start();
         Ok(Self {
-            schedule: Schedule::new(clock.now(), count, config.rate),
+            schedule: Schedule::new(clock.now(), addressing.turns(), config.rate),
             players: Vec::with_capacity(count as usize),
             joining: Vec::with_capacity(count as usize),
             nudged: Vec::with_capacity(count as usize),

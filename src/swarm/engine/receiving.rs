@@ -26,7 +26,7 @@ impl Engine {
             let now = clock.now();
             let mut indices = [None; BATCH];
             for (index, datagram) in indices.iter_mut().zip(&*batch) {
-                *index = addressing.index(datagram.local, datagram.payload);
+                *index = addressing.index(datagram.payload);
             }
             for (at, datagram) in batch.iter_mut().enumerate() {
                 anticipate(players, &indices, at);
@@ -34,6 +34,8 @@ impl Engine {
                 totals.bytes_in += datagram.payload.len() as u64;
                 let index = indices[at];
                 let found = index.and_then(|index| players.get_mut(index as usize));
+                // Whoever is named must also be whom it was sent to.
+                let found = found.filter(|player| player.source == datagram.local);
                 let (Some(index), Some(player)) = (index, found) else {
                     totals.strays += 1;
                     continue;
@@ -46,7 +48,7 @@ impl Engine {
                         let newly = applied.previous_input..applied.last_processed_input;
                         for before in newly.take(MAX_CATCH_UP) {
                             let round = player.first_round.wrapping_add(before);
-                            recent.record(now.since(schedule.intended(index, round)));
+                            recent.record(now.since(schedule.intended(player.turn, round)));
                         }
                     }
                     Ok(Event::Accepted { .. }) => {

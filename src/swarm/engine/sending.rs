@@ -36,7 +36,9 @@ impl Engine {
             let client = Client::new(&ticket.for_client(), nonce, now, &mut entropy)
                 .map_err(|_| "the server's public key in the key file is no key".to_owned())?;
             let walk = Walk::new(self.config.seed, number);
-            self.players.push(Player { client, walk, first_round: 0, place: Place::OnTheWay });
+            let (turn, source) = (self.addressing.turn(index), self.addressing.source(index));
+            let place = Place::OnTheWay;
+            self.players.push(Player { client, walk, turn, first_round: 0, source, place });
             self.joining.push(Joining { index, next: now });
         }
         Ok(())
@@ -82,7 +84,8 @@ impl Engine {
                 return Ok(false);
             };
             let profile = self.config.profile;
-            let Some(player) = self.players.get_mut(due.client as usize) else { continue };
+            let index = self.addressing.bot(due.client);
+            let Some(player) = self.players.get_mut(index as usize) else { continue };
             if player.place != Place::InWorld {
                 continue;
             }
@@ -93,9 +96,9 @@ impl Engine {
             }
             self.totals.inputs += 1;
             self.totals.late_sends += u64::from(now.since(due.at) > LATE);
-            if self.transmit(due.client, now)? == 0 {
+            if self.transmit(index, now)? == 0 {
                 // An input that is not sent: the client has noticed that it is alone.
-                self.standing.settle(&mut self.players[due.client as usize]);
+                self.standing.settle(&mut self.players[index as usize]);
             }
         }
         self.flush()?;
@@ -104,13 +107,12 @@ impl Engine {
 
     /// Queues everything bot `index` has to send; returns how many datagrams that was.
     pub(super) fn transmit(&mut self, index: u32, now: Nanos) -> Result<u32, String> {
-        let source = self.addressing.source(index);
         let Some(player) = self.players.get_mut(index as usize) else { return Ok(0) };
         let mut count = 0;
         while let Some(len) =
             player.client.poll_transmit(now, self.port.send_buffer(self.used_slots))
         {
-            self.port.send_push(self.used_slots, len, source, self.config.server);
+            self.port.send_push(self.used_slots, len, player.source, self.config.server);
             self.used_slots += 1;
             count += 1;
             if self.used_slots == SEND_BATCH {
