@@ -43,19 +43,17 @@ impl Barrier {
     }
 
     /// One member arrives at its meeting number `round`, counted from 1. Returns whether it was the
-    /// last one. What it wrote before is visible to whoever finds [`Meeting::Met`].
+    /// last one. Whoever finds [`Meeting::Met`] sees what it wrote before, and cannot overwrite
+    /// what it was still reading.
     pub fn arrive(&self, round: u64) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
         while word & CLOSED == 0 {
             debug_assert!(word < round * self.members, "one arrival per member and round");
-            // Release: our writes come before. Acquire: the last arrival has seen all of them.
+            // Release: what we wrote and read comes before. Acquiring is the business of `poll`,
+            // which whoever arrives last calls as well.
             let arrived = word + 1;
-            match self.word.compare_exchange_weak(
-                word,
-                arrived,
-                Ordering::SeqCst,
-                Ordering::Relaxed,
-            ) {
+            let (success, failure) = (Ordering::Release, Ordering::Relaxed);
+            match self.word.compare_exchange_weak(word, arrived, success, failure) {
                 Ok(_) => return arrived == round * self.members,
                 Err(seen) => word = seen,
             }
@@ -65,7 +63,7 @@ impl Barrier {
 
     /// Whether meeting `round` has taken place.
     pub fn poll(&self, round: u64) -> Meeting {
-        let word = self.word.load(Ordering::SeqCst);
+        let word = self.word.load(Ordering::Acquire);
         if word & !CLOSED >= round * self.members {
             Meeting::Met
         } else if word & CLOSED != 0 {
@@ -77,38 +75,6 @@ impl Barrier {
 
     /// Ends the series: meetings that have not taken place never will. Returns how many have.
     pub fn close(&self) -> u64 {
-        (self.word.fetch_or(CLOSED, Ordering::SeqCst) & !CLOSED) / self.members
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nobody_meets_before_everybody_arrived() {
-        let barrier = Barrier::new(3);
-        assert!(!barrier.arrive(1) && !barrier.arrive(1));
-        assert_eq!(barrier.poll(1), Meeting::Waiting);
-        assert!(barrier.arrive(1), "the last one knows it");
-        assert_eq!((barrier.poll(1), barrier.poll(2)), (Meeting::Met, Meeting::Waiting));
-    }
-
-    #[test]
-    fn after_closing_all_agree_on_the_last_meeting() {
-        let barrier = Barrier::new(2);
-        barrier.arrive(1);
-        barrier.arrive(1);
-        barrier.arrive(2);
-        assert_eq!(barrier.close(), 1);
-        assert!(!barrier.arrive(2), "too late");
-        assert_eq!((barrier.poll(1), barrier.poll(2)), (Meeting::Met, Meeting::Closed));
-        assert_eq!(barrier.close(), 1);
-    }
-
-    #[test]
-    fn one_member_meets_itself() {
-        let barrier = Barrier::new(1);
-        assert!((1..100).all(|round| barrier.arrive(round) && barrier.poll(round) == Meeting::Met));
+        (self.word.fetch_or(CLOSED, Ordering::AcqRel) & !CLOSED) / self.members
     }
 }

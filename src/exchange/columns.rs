@@ -12,13 +12,22 @@
 //!    k + 1 itself.
 //!
 //! Why no two threads touch the same element, one of them writing: let R read in the view of tick
-//! k and W write in tick j. While R reads, it has not arrived at the meeting of k + 1, so no member
-//! is past that meeting, and j ≤ k + 1. If j ≤ k, W arrived at the meeting of k after its writes
-//! and R read after that meeting, so the writes happened before (the barrier's word is released
-//! and acquired). If j = k + 1: k + 1 and k differ modulo two, and k + 1 differs from each of
-//! k − 62 .. k modulo 64, so the pages are different ones. Two writers of one tick differ in the
-//! rows they own: a row has one owner, and whoever gives a row away releases it after its writes
-//! and the next owner acquires it before his.
+//! k and W write in tick j. While R reads, it has not arrived at the meeting of k + 1.
+//!
+//! * j ≤ k: W arrived at the meeting of j after its writes and R read after that of k, so the
+//!   writes happened before (each arrival releases, whoever finds that all have met acquires).
+//! * j = k + 1: k + 1 and k differ modulo two, and k + 1 differs from each of k − 62 .. k modulo
+//!   64, so the pages are different ones.
+//! * j ≥ k + 2: W is past the meeting of k + 1, at which R arrived after its reads, so the reads
+//!   happened before. This is why an arrival releases even if nothing was written.
+//!
+//! Two writers of one place in different ticks are ordered by the meeting between them. In one
+//! tick they write different rows, or one row in turn: a row has one owner, nobody but the owner
+//! takes it from him (so what he checked still holds when he writes), and whoever gives it away
+//! releases it after its writes and the next owner acquires it before his. Ticks may wrap, as both
+//! moduli divide 2³²; the count of meetings may not, and is kept apart from them.
+//!
+//! `tests/exchange_protocol.rs` runs this argument through a model checker.
 //!
 //! A member that was given up (the barrier was closed) can still read and write by this law, and
 //! nobody gets past the meeting that it missed: the survivors go on with another exchange, the

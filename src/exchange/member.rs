@@ -28,10 +28,15 @@ pub struct Member<P> {
     place: usize,
     /// Last tick whose meeting took place.
     tick: Tick,
+    /// Meetings that have taken place. Of its own, as ticks wrap and the count must not.
+    met: u64,
     turn: Turn,
     /// Rows that were given up in this tick and in the one before: they are published as empty in
     /// both pages, then nobody owns them.
     vacated: [Vec<u32>; 2],
+    /// Whether each row is in `vacated`: a row that is there twice would be given up once more
+    /// after it was granted anew.
+    leaving: Box<[bool]>,
 }
 
 impl<P> Member<P> {
@@ -39,7 +44,8 @@ impl<P> Member<P> {
         let rows = shared.columns.rows();
         let tick = shared.base;
         let vacated = [Vec::with_capacity(rows), Vec::with_capacity(rows)];
-        Self { shared, pages, place, tick, turn: Turn::Open, vacated }
+        let leaving = vec![false; rows].into_boxed_slice();
+        Self { shared, pages, place, tick, met: 0, turn: Turn::Open, vacated, leaving }
     }
 
     /// Index among the members.
@@ -62,6 +68,11 @@ impl<P> Member<P> {
         self.shared.columns.memory_bytes()
     }
 
+    /// The tick that this member writes.
+    fn next(&self) -> Tick {
+        self.tick.wrapping_add(1)
+    }
+
     /// The last tick all members have met at.
     pub fn tick(&self) -> Tick {
         self.tick
@@ -79,7 +90,7 @@ impl<P> Member<P> {
     #[inline]
     pub fn published(&self) -> Published<'_> {
         assert_eq!(self.turn, Turn::Open, "reading ends with the arrival");
-        let reach = (self.tick > self.shared.base).then_some(HISTORY_REACH);
+        let reach = (self.met > 0).then_some(HISTORY_REACH);
         // SAFETY: rule 2 of the law. The meeting of `tick` has taken place, since `poll` sets
         // `tick` only then (before the first one nobody has written), and we have not arrived at
         // the next: `arrive` takes `&mut self`, so what is borrowed here is gone by then.
@@ -106,7 +117,7 @@ impl<P> Member<P> {
             // SAFETY: rule 1 of the law: the row is ours, and the next tick is the one we are in,
             // as its meeting cannot have taken place without us.
             unsafe {
-                self.shared.columns.write(self.tick + 1, row, value);
+                self.shared.columns.write(self.next(), row, value);
             }
         }
     }
@@ -117,43 +128,47 @@ impl<P> Member<P> {
         assert_eq!(self.turn, Turn::Open, "writing ends with the arrival");
         // SAFETY: rule 1 of the law: the page of the next tick is ours alone until we arrive, and
         // `&mut self` makes this the only reference.
-        unsafe { self.pages.page_mut(self.place, self.tick + 1) }
+        unsafe { self.pages.page_mut(self.place, self.next()) }
     }
 
     /// Gives up a row: it is published as empty in this tick and the next, then the gate may grant
-    /// it again.
+    /// it again. Nothing happens to a row that is not this member's or that it gives up already.
     pub fn vacate(&mut self, row: u32) {
-        if self.owns(row) {
+        if self.owns(row) && !self.leaving[row as usize] {
+            self.leaving[row as usize] = true;
             self.vacated[0].push(row);
         }
     }
 
     /// Gives a row to another member, from its next tick on. This member has published it for the
-    /// tick under way and does not write it again.
-    pub fn hand_over(&mut self, row: u32, to: usize) {
-        debug_assert!(to < self.members(), "a member");
-        let given = self.shared.columns.give(row, Some(self.place), Some(to));
-        debug_assert!(given, "only the owner hands a row over");
+    /// tick under way and does not write it again. Tells whether that is so: nothing happens to a
+    /// row that is not this member's or that it gives up already.
+    ///
+    /// # Panics
+    /// If there is no member `to`.
+    pub fn hand_over(&mut self, row: u32, to: usize) -> bool {
+        assert!(to < self.members(), "a member");
+        !self.leaving[row as usize] && self.shared.columns.give(row, Some(self.place), Some(to))
     }
 
     /// Arrives at the meeting of the next tick, with everything published. Returns whether this
     /// member was the last.
     pub fn arrive(&mut self) -> bool {
+        assert_eq!(self.turn, Turn::Open, "one arrival per tick");
         for age in [0, 1] {
             for place in 0..self.vacated[age].len() {
                 self.publish(self.vacated[age][place], &PublishedRow::EMPTY);
             }
         }
         for row in self.vacated[1].drain(..) {
+            self.leaving[row as usize] = false;
             let free = self.shared.columns.give(row, Some(self.place), None);
-            debug_assert!(free, "only the owner gives a row up");
+            debug_assert!(free, "a row that is given up is not handed over");
         }
         self.vacated.swap(0, 1);
-        assert_eq!(self.turn, Turn::Open, "one arrival per tick");
         self.turn = Turn::Arrived;
-        let next = self.tick + 1;
-        self.shared.arrived[self.place].store(next, Ordering::Release);
-        self.shared.barrier.arrive(u64::from(next - self.shared.base))
+        self.shared.arrived[self.place].store(self.next(), Ordering::Release);
+        self.shared.barrier.arrive(self.met + 1)
     }
 
     /// Takes over, from this member of the exchange that this one succeeds, the rows it owned and
@@ -161,14 +176,15 @@ impl<P> Member<P> {
     /// was never met is to be published again.
     pub fn inherit(&mut self, old: &Self) {
         let base = self.shared.base;
-        assert!(self.turn == Turn::Open && self.tick == base, "before the first meeting");
+        assert!(self.turn == Turn::Open && self.met == 0, "before the first meeting");
         assert_eq!((old.tick, old.rows(), old.place), (base, self.rows(), self.place));
         for row in (0..self.rows() as u32).filter(|&row| old.owns(row)) {
             if !self.shared.columns.give(row, None, Some(self.place)) {
                 // We were about to let go of it, and the gate has granted it already.
                 continue;
             }
-            for tick in base.saturating_sub(HISTORY_REACH)..=base {
+            for age in 0..=HISTORY_REACH {
+                let tick = base.wrapping_sub(age);
                 // SAFETY: rule 3 of the law: we own the row in both exchanges, and the first
                 // meeting of ours has not taken place.
                 unsafe {
@@ -176,11 +192,11 @@ impl<P> Member<P> {
                     self.shared.columns.write_state(tick, row, state);
                 }
             }
-        }
-        for (mine, old) in self.vacated.iter_mut().zip(&old.vacated) {
-            mine.extend(
-                old.iter().filter(|&&row| self.shared.columns.owner(row) == Some(self.place)),
-            );
+            if old.leaving[row as usize] {
+                let age = usize::from(!old.vacated[0].contains(&row));
+                self.leaving[row as usize] = true;
+                self.vacated[age].push(row);
+            }
         }
     }
 
@@ -189,9 +205,10 @@ impl<P> Member<P> {
         if self.turn == Turn::Open {
             return Meeting::Met;
         }
-        let meeting = self.shared.barrier.poll(u64::from(self.tick + 1 - self.shared.base));
+        let meeting = self.shared.barrier.poll(self.met + 1);
         if meeting == Meeting::Met {
-            self.tick += 1;
+            self.met += 1;
+            self.tick = self.next();
             self.turn = Turn::Open;
         }
         meeting

@@ -38,7 +38,8 @@ struct Shared {
     barrier: Barrier,
     /// The tick before the first meeting.
     base: Tick,
-    /// Last tick each member arrived at, for whoever watches over them.
+    /// Last tick each member arrived at, for whoever watches over them. Not padded: a member
+    /// stores here once per tick, next to its arrival at a word that all of them share anyway.
     arrived: Box<[AtomicU32]>,
 }
 
@@ -78,8 +79,11 @@ impl Keeper {
     }
 
     /// Makes `member` the owner of `row`, if nobody owns it; tells whether that is so.
+    ///
+    /// # Panics
+    /// If there is no such member or row.
     pub fn grant(&self, row: u32, member: usize) -> bool {
-        debug_assert!(member < self.members(), "a member");
+        assert!(member < self.members(), "a member");
         self.0.columns.give(row, None, Some(member))
     }
 
@@ -113,7 +117,7 @@ impl Keeper {
     /// Ends the exchange because a member was given up: whoever waits finds [`Meeting::Closed`].
     /// Returns the last tick that all have met at.
     pub fn close(&self) -> Tick {
-        self.0.base + self.0.barrier.close() as Tick
+        self.0.base.wrapping_add(self.0.barrier.close() as Tick)
     }
 }
 

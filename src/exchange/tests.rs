@@ -138,13 +138,15 @@ fn between_arrival_and_meeting_nothing_can_be_read_or_written() {
 fn threads_read_exactly_what_was_published_for_the_tick() {
     const MEMBERS: u32 = 3;
     const ROWS: u32 = 12;
+    // An interpreter that checks every access is a thousand times slower.
+    const TICKS: u32 = if cfg!(miri) { 70 } else { 3_000 };
     let (keeper, members) = exchange(MEMBERS as usize, ROWS as usize, 0, &(0, 0));
     (0..ROWS).for_each(|row| assert!(keeper.grant(row, (row % MEMBERS) as usize)));
     thread::scope(|scope| {
         for mut member in members {
             scope.spawn(move || {
                 let place = member.place() as u32;
-                for tick in 1..=3_000 {
+                for tick in 1..=TICKS {
                     (place..ROWS).step_by(MEMBERS as usize).for_each(|own| {
                         member.publish(own, &row(own + 1, tick));
                     });
@@ -207,4 +209,165 @@ fn survivors_go_on_with_their_history_and_without_the_rows_of_the_lost() {
     publish(&mut members[1], 101);
     assert!(!members[1].arrive());
     assert_eq!(members[1].poll(), Meeting::Closed);
+}
+
+#[test]
+fn nobody_meets_before_everybody_arrived() {
+    let barrier = Barrier::new(3);
+    assert!(!barrier.arrive(1) && !barrier.arrive(1));
+    assert_eq!(barrier.poll(1), Meeting::Waiting);
+    assert!(barrier.arrive(1), "the last one knows it");
+    assert_eq!((barrier.poll(1), barrier.poll(2)), (Meeting::Met, Meeting::Waiting));
+}
+
+#[test]
+fn after_closing_all_agree_on_the_last_meeting() {
+    let barrier = Barrier::new(2);
+    barrier.arrive(1);
+    barrier.arrive(1);
+    barrier.arrive(2);
+    assert_eq!(barrier.close(), 1);
+    assert!(!barrier.arrive(2), "too late");
+    assert_eq!((barrier.poll(1), barrier.poll(2)), (Meeting::Met, Meeting::Closed));
+    assert_eq!(barrier.close(), 1);
+}
+
+#[test]
+fn one_member_meets_itself() {
+    let barrier = Barrier::new(1);
+    assert!((1..100).all(|round| barrier.arrive(round) && barrier.poll(round) == Meeting::Met));
+}
+
+#[test]
+fn ticks_may_pass_the_end_of_their_range() {
+    let base = Tick::MAX - 2;
+    let (keeper, mut members) = exchange(2, 1, base, &0);
+    assert!(keeper.grant(0, 0));
+    for round in 1..=70 {
+        let tick = base.wrapping_add(round);
+        members[0].publish(0, &row(1, tick));
+        members.iter_mut().for_each(|member| *member.page_mut() = tick);
+        members.iter_mut().for_each(|member| _ = member.arrive());
+        members.iter_mut().for_each(met);
+        assert_eq!((members[1].tick(), *members[1].page_of(0)), (tick, tick));
+        let oldest = tick.wrapping_sub(HISTORY_REACH.min(round - 1));
+        assert_eq!(members[1].published().state(0, oldest).x, oldest);
+    }
+    assert_eq!(keeper.close(), base.wrapping_add(70));
+}
+
+#[test]
+fn a_row_vacated_twice_is_let_go_of_once() {
+    let (keeper, mut members) = exchange(1, 1, 0, &());
+    let member = &mut members[0];
+    let tick = |member: &mut Member<()>| {
+        member.arrive();
+        met(member);
+    };
+    assert!(keeper.grant(0, 0));
+    member.vacate(0);
+    member.vacate(0);
+    tick(member);
+    member.vacate(0);
+    tick(member);
+    assert!(keeper.grant(0, 0), "free after two ticks");
+    for number in 3..=6 {
+        member.publish(0, &row(5, number));
+        tick(member);
+        assert_eq!(member.published().id(0), EntityId::from_parts(5, 1), "the new occupant stays");
+        assert!(member.owns(0) && !keeper.grant(0, 0));
+    }
+    member.vacate(0);
+    tick(member);
+    tick(member);
+    assert!(keeper.is_free(0), "and can leave again");
+}
+
+#[test]
+fn a_row_is_handed_over_by_its_owner_and_not_while_it_is_given_up() {
+    let (keeper, mut members) = exchange(2, 2, 0, &());
+    assert!(keeper.grant(0, 0) && keeper.grant(1, 0));
+    assert!(!members[1].hand_over(0, 0), "not its own");
+    members[0].vacate(0);
+    assert!(!members[0].hand_over(0, 1), "it is about to be empty");
+    members[0].publish(1, &row(1, 1));
+    assert!(members[0].hand_over(1, 1) && !members[0].hand_over(1, 1));
+    members[0].vacate(1);
+    members[0].publish(1, &row(9, 1));
+    for _ in 0..2 {
+        members.iter_mut().for_each(|member| _ = member.arrive());
+        members.iter_mut().for_each(met);
+        assert!(members[1].owns(1), "neither vacated nor written by who gave it away");
+        members[1].publish(1, &row(1, 1));
+    }
+    assert_eq!(members[1].published().id(1), EntityId::from_parts(1, 1));
+    assert!(keeper.is_free(0));
+}
+
+#[test]
+fn nobody_but_a_member_is_given_a_row() {
+    let (keeper, mut members) = exchange(1, 1, 0, &());
+    let caught = |attempt: &mut dyn FnMut()| {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(attempt)).is_err()
+    };
+    // 255 and 256 would be the gate and the first member in the byte of an owner.
+    for stranger in [1, 255, 256] {
+        assert!(caught(&mut || _ = keeper.grant(0, stranger)));
+    }
+    assert!(caught(&mut || _ = keeper.grant(1, 0)), "no such row");
+    assert!(keeper.is_free(0) && keeper.grant(0, 0));
+    assert!(caught(&mut || _ = members[0].hand_over(0, 255)));
+    assert!(members[0].owns(0));
+}
+
+#[test]
+fn a_member_that_is_dropped_leaves_the_others_what_was_met() {
+    let (keeper, mut members) = exchange(2, 1, 0, &0);
+    assert!(keeper.grant(0, 1));
+    members[1].publish(0, &row(3, 1));
+    members.iter_mut().for_each(|member| _ = member.arrive());
+    members.iter_mut().for_each(met);
+    let mut dropped = members.pop().expect("two members");
+    *dropped.page_mut() = 7;
+    dropped.publish(0, &row(4, 2));
+    drop(dropped);
+    let survivor = &mut members[0];
+    assert_eq!(survivor.published().id(0), EntityId::from_parts(3, 1));
+    assert_eq!(*survivor.page_of(1), 0);
+    survivor.arrive();
+    assert_eq!((survivor.poll(), survivor.tick(), keeper.close()), (Meeting::Closed, 1, 1));
+}
+
+#[test]
+fn what_was_given_up_is_inherited_once_and_a_row_granted_anew_is_not_given_up() {
+    let (keeper, mut members) = exchange(1, 2, Tick::MAX - 20, &());
+    assert!(keeper.grant(0, 0) && keeper.grant(1, 0));
+    let tick = |member: &mut Member<()>| {
+        member.arrive();
+        met(member);
+    };
+    for _ in 0..40 {
+        let next = members[0].tick().wrapping_add(1);
+        (0..2).for_each(|seat| members[0].publish(seat, &row(seat + 1, next)));
+        tick(&mut members[0]);
+    }
+    members[0].vacate(0);
+    members[0].vacate(1);
+    let (successor, mut heirs) = keeper.succeed(&());
+    let heir = &mut heirs[0];
+    assert!(successor.grant(0, 0), "the gate was faster than the heir");
+    heir.inherit(&members[0]);
+    heir.inherit(&members[0]);
+    for _ in 0..3 {
+        heir.publish(0, &row(9, heir.tick().wrapping_add(1)));
+        tick(heir);
+        assert_eq!(heir.published().id(0), EntityId::from_parts(9, 1));
+        assert_eq!(heir.published().id(1), EntityId::NONE);
+    }
+    assert!(heir.owns(0) && successor.grant(1, 0));
+    let oldest = heir.tick().wrapping_sub(30);
+    assert_eq!(heir.published().state(1, oldest).x, oldest, "the history passes the end as well");
+    heir.publish(1, &row(7, 1));
+    tick(heir);
+    assert_eq!(heir.published().id(1), EntityId::from_parts(7, 1), "given up once");
 }

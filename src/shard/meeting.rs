@@ -1,15 +1,22 @@
 //! Waiting for the other shards: a brief spin, then sleep until the last one wakes the others.
 //!
-//! The exchange knows whether all have arrived and waits for nobody; this is the waiting. A shard
-//! that sleeps says so before it looks a last time, and who arrives last looks for sleepers after
-//! its arrival: one of the two sees the other, so nobody sleeps through a meeting.
+//! The exchange knows whether all have arrived and waits for nobody; this is the waiting. That
+//! nobody sleeps through a meeting is the business of `sleepers`.
+
+mod sleepers;
+
+/// What the sleepers are made of: a model checker has its own.
+mod sync {
+    pub(super) use std::sync::OnceLock;
+    pub(super) use std::sync::atomic::{AtomicBool, Ordering, fence};
+    pub(super) use std::thread::{Thread, current};
+}
 
 use super::laps::Timer;
 use crate::exchange::{Meeting, Member};
 use crate::time::Nanos;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, Thread};
+use sleepers::Sleepers;
+use std::thread;
 use std::time::Duration;
 
 /// Longest sleep without a look, in case whoever should wake us died before it could.
@@ -17,18 +24,12 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Who sleeps at the meeting, by place among the members.
 #[derive(Debug)]
-pub struct Waiters(Box<[Waiter]>);
-
-#[derive(Debug, Default)]
-struct Waiter {
-    asleep: AtomicBool,
-    thread: OnceLock<Thread>,
-}
+pub struct Waiters(Sleepers);
 
 impl Waiters {
     /// For `members` members.
     pub fn new(members: usize) -> Self {
-        Self((0..members).map(|_| Waiter::default()).collect())
+        Self(Sleepers::new(members))
     }
 
     /// Arrives with `member` and waits for the others, at first for `spin` without sleeping. Never
@@ -51,28 +52,14 @@ impl Waiters {
     }
 
     fn sleep<P>(&self, member: &mut Member<P>) -> Meeting {
-        let waiter = &self.0[member.place()];
-        waiter.thread.get_or_init(thread::current);
-        waiter.asleep.store(true, Ordering::SeqCst);
-        let meeting = loop {
-            match member.poll() {
-                Meeting::Waiting => thread::park_timeout(LOOK),
-                meeting => break meeting,
-            }
-        };
-        waiter.asleep.store(false, Ordering::Relaxed);
-        meeting
+        let place = member.place();
+        let look = || Some(member.poll()).filter(|meeting| *meeting != Meeting::Waiting);
+        self.0.sleep(place, look, || thread::park_timeout(LOOK))
     }
 
     /// Wakes all who sleep: everybody has arrived, or the exchange was closed.
     pub fn wake(&self) {
-        for waiter in &self.0 {
-            if waiter.asleep.load(Ordering::SeqCst)
-                && let Some(thread) = waiter.thread.get()
-            {
-                thread.unpark();
-            }
-        }
+        self.0.wake();
     }
 }
 
