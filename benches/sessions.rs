@@ -146,7 +146,7 @@ impl Players {
             time(&mut spent.copy, || {
                 chunk.iter().for_each(|(from, packet)| batch.push(*from, packet));
             });
-            time(&mut spent.admit, || sessions.admit_batch(*now, batch, counters));
+            time(&mut spent.admit, || sessions.admit_batch(*now, batch, counters, |_, _, _| {}));
             time(&mut spent.open, || sessions.open_batch(*now, batch, counters));
             time(&mut spent.decode, || sessions.decode_batch(*now, batch, counters, sink));
         }

@@ -65,6 +65,8 @@ pub const TIMEOUT_MS: u64 = 15_000;
 pub const DISCONNECT_REPEATS: u8 = 3;
 /// Milliseconds between two Disconnects.
 pub const DISCONNECT_INTERVAL_MS: u64 = 50;
+/// Milliseconds between two announcements of a session's new connection id.
+pub const MOVED_INTERVAL_MS: u64 = 250;
 /// A session whose violation score reaches this is disconnected.
 pub const VIOLATION_LIMIT: u32 = 100;
 /// Violation score that a session loses each second.

@@ -78,6 +78,45 @@ fn one_fails(name: &str, fault: Fault) {
 }
 
 #[test]
+fn players_who_are_moved_to_and_fro_play_on() {
+    let folder = Folder::new("moves");
+    let (server, keys) = server(&folder);
+    let mut all = join(&server, &keys, 0..6);
+    pump_until(&mut all, "six players on three shards see each other", |players| {
+        players.iter().all(|p| players_seen(p) == 5)
+    });
+    let admin_socket = server.run_dir.admin_socket(server.address.port());
+    let handed_over = || {
+        let stats = admin::ask(&admin_socket, Request::Stats).expect("the server answers");
+        (stats.counter(Counter::HandedOver), stats.dropped)
+    };
+    for round in 0..6 {
+        let (from, to) = (round % 3, (round + 1) % 3);
+        let before = handed_over().0;
+        server.shift(from, to, 2);
+        let mut turns = 0;
+        pump_until(&mut all, "somebody moves, and everybody goes on seeing everybody", |players| {
+            turns += 1;
+            let moved = turns % 50 == 0 && handed_over().0 > before;
+            moved && players.iter().all(|p| players_seen(p) == 5)
+        });
+    }
+    let ticks: Vec<_> = all.iter().map(|p| p.client.world().tick()).collect();
+    pump_until(&mut all, "everybody gets snapshots", |players| {
+        players.iter().zip(&ticks).all(|(p, before)| p.client.world().tick() > before + 30)
+    });
+    assert!(all.iter().all(|p| p.client.state() == State::InWorld));
+    assert!(all.iter().all(|p| p.client.statistics().errors_total() == 0));
+    let (moves, dropped) = handed_over();
+    assert!(moves >= 6, "{moves} moves");
+    for reason in ["open", "replay", "unknown_connection", "malformed", "queue_full"] {
+        assert_eq!(dropped[reason], 0, "{reason}");
+    }
+    server.stop();
+    server.join().expect("an orderly end");
+}
+
+#[test]
 fn a_shard_that_panics_is_replaced_and_the_others_play_on() {
     one_fails("panic", Fault::Panic);
 }

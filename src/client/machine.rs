@@ -78,6 +78,9 @@ pub enum Event {
     },
     /// Both sides hold the same keys.
     Confirmed,
+    /// The session has another id from now on, which the client uses. Packets may still come under
+    /// the former one.
+    Moved(ConnectionId),
     /// A snapshot was applied.
     Snapshot(Applied),
     /// A snapshot was older than the newest applied one.
@@ -312,8 +315,9 @@ impl Client {
                 continue;
             }
             let control = ControlMessage::read(&message).map_err(|_| ClientError::Message)?;
-            match session.handle_control(now, control)? {
+            match session.handle_control(now, opened.sequence, control)? {
                 ControlOutcome::Nothing => {}
+                ControlOutcome::Moved => event = Event::Moved(session.connection()),
                 ControlOutcome::Confirmed => {
                     self.enter_next = now;
                     event = Event::Confirmed;

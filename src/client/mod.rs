@@ -12,6 +12,7 @@ mod acks;
 mod attempt;
 mod error;
 mod history;
+mod identity;
 mod machine;
 mod session;
 mod snapshot;

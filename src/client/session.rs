@@ -4,6 +4,7 @@
 use super::Hint;
 use super::acks::{Processed, Rtt, Sent};
 use super::error::ClientError;
+use super::identity::Identity;
 use crate::crypto::aead::PacketKey;
 use crate::crypto::replay::ReplayWindow;
 use crate::crypto::schedule::Root;
@@ -31,6 +32,8 @@ const UNUSED: Flags = Flags(0x58);
 pub(super) enum ControlOutcome {
     Nothing,
     Confirmed,
+    /// The session has another id.
+    Moved,
     Disconnected(DisconnectReason),
 }
 
@@ -44,7 +47,7 @@ pub(super) struct Opened<'a> {
 
 /// An accepted session.
 pub(super) struct Session {
-    connection: ConnectionId,
+    identity: Identity,
     pub(super) stage: Stage,
     /// Of the last packet sent; the first has 1.
     sequence: u64,
@@ -74,7 +77,7 @@ impl Session {
         now: Nanos,
     ) -> Self {
         Self {
-            connection,
+            identity: Identity::new(connection),
             stage: Stage::Unconfirmed,
             sequence: 0,
             window: ReplayWindow::default(),
@@ -102,7 +105,7 @@ impl Session {
     }
 
     pub(super) fn connection(&self) -> ConnectionId {
-        self.connection
+        self.identity.id()
     }
 
     pub(super) fn rtt(&self) -> Rtt {
@@ -126,7 +129,7 @@ impl Session {
         header: Header,
         datagram: &'a mut [u8],
     ) -> Result<Opened<'a>, ClientError> {
-        if header.connection != self.connection {
+        if !self.identity.accepts(header.connection, now) {
             return Err(ClientError::Connection);
         }
         self.window.peek(header.sequence).map_err(|_| ClientError::Replay)?;
@@ -136,6 +139,7 @@ impl Session {
         let plaintext: &'a [u8] = self.open_key.open(datagram).map_err(|_| ClientError::Open)?;
         self.window.commit(header.sequence);
         self.heard_at = now;
+        self.identity.opened(header.connection, now);
         if header.flags.intersects(UNUSED) {
             return Err(ClientError::Unexpected);
         }
@@ -154,9 +158,11 @@ impl Session {
         self.processed.note(sequence, now);
     }
 
+    /// Takes in a message of the packet with `sequence`.
     pub(super) fn handle_control(
         &mut self,
         now: Nanos,
+        sequence: u64,
         message: ControlMessage,
     ) -> Result<ControlOutcome, ClientError> {
         match message {
@@ -167,6 +173,11 @@ impl Session {
                 self.sent.rtt.sample(elapsed.ok_or(ClientError::Unexpected)? as u32);
             }
             ControlMessage::Ack => {}
+            ControlMessage::Moved { connection } => {
+                if self.identity.moved(connection, sequence) {
+                    return Ok(ControlOutcome::Moved);
+                }
+            }
             ControlMessage::Disconnect { reason, .. } => {
                 return Ok(ControlOutcome::Disconnected(reason));
             }
@@ -282,7 +293,7 @@ impl Session {
         let flags =
             if block.is_some() { Flags::SEALED.with(Flags::ACKNOWLEDGMENT) } else { Flags::SEALED };
         let mut writer = Writer::new(&mut out[..DATAGRAM_MAX - TAG_LEN]);
-        let (connection, sequence) = (self.connection, self.sequence);
+        let (connection, sequence) = (self.identity.id(), self.sequence);
         Header { connection, channel, flags, sequence }.put(&mut writer);
         if let Some(block) = block {
             block.write(&mut writer);

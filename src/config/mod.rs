@@ -62,6 +62,8 @@ pub struct ServerConfig {
     /// Microseconds before a tick in which the shard spins instead of sleeping. Only for a core of
     /// its own.
     pub spin_us: u32,
+    /// Whether players move from busy shards to idle ones.
+    pub rebalance: bool,
     /// Milliseconds a shard may stand still before it is given up and replaced; 0 = for ever.
     pub watchdog_ms: u32,
 }
@@ -162,6 +164,7 @@ impl Default for ServerConfig {
             io: "auto".to_owned(),
             run_dir: None,
             spin_us: 0,
+            rebalance: true,
             watchdog_ms: 250,
         }
     }

@@ -56,7 +56,7 @@ pub enum AdmissionError {
     WrongSocket,
     /// The slot lies beyond the capacity.
     NoSuchSlot,
-    /// A session lives in the slot.
+    /// A session lives in the slot, or packets of one that has moved are forwarded from it.
     SlotTaken,
 }
 
@@ -65,7 +65,7 @@ impl std::fmt::Display for AdmissionError {
         f.write_str(match self {
             Self::WrongSocket => "the admission names the socket of another shard",
             Self::NoSuchSlot => "the admission names a slot beyond the capacity of this shard",
-            Self::SlotTaken => "the admission names a slot in which a session lives",
+            Self::SlotTaken => "the admission names a slot that is still in use",
         })
     }
 }

@@ -3,10 +3,13 @@
 //! Length → header → slot and generation → source address → replay window (peek) → rates (peek) →
 //! key epoch. Changes nothing at all: whatever fails here, anybody may have sent. Called by the
 //! shard, or by `handle_datagram`, per datagram or batch.
+//!
+//! A datagram that names no session here gets a second look in a batch: it may be for one that has
+//! moved away and is handed on then, or have been handed on to one that has moved here.
 
-use super::batch::Batch;
+use super::batch::{Batch, Entry};
 use super::endpoint::Endpoint;
-use super::table::{Sessions, Slot};
+use super::table::{Ingress, Sessions};
 use crate::limits::{DATAGRAM_MAX, DATAGRAM_MIN};
 use crate::metrics::{Counters, DropReason};
 use crate::time::Nanos;
@@ -16,8 +19,15 @@ use std::net::SocketAddr;
 /// A datagram that is worth opening. Says nothing about who sent it.
 #[derive(Clone, Copy, Debug)]
 pub struct Admitted {
-    pub(super) slot: Slot,
+    /// The session. The header has its id, or the one that it had before it moved here.
+    pub(super) session: ConnectionId,
     pub(super) header: Header,
+}
+
+/// What becomes of a datagram that is not admitted.
+enum Miss {
+    Forward(ConnectionId),
+    Drop(DropReason),
 }
 
 impl Sessions {
@@ -45,28 +55,110 @@ impl Sessions {
         if ingress.id != id {
             return Err(DropReason::UnknownConnection);
         }
-        if ingress.endpoint != Endpoint::from(from) {
+        ingress.check(now, from, header, datagram.len())?;
+        Ok(Admitted { session: id, header })
+    }
+
+    /// Admits every datagram of `batch`; those that fail are counted and leave it, and those for
+    /// sessions that have moved away leave it through `forward`: for which session, from where,
+    /// which bytes. They were checked as far as that takes no cryptography.
+    pub fn admit_batch(
+        &self,
+        now: Nanos,
+        batch: &mut Batch,
+        counters: &Counters,
+        mut forward: impl FnMut(ConnectionId, SocketAddr, &[u8]),
+    ) {
+        batch.retain(|entry, datagram| {
+            let admitted = self.admit(now, entry.from, datagram);
+            match admitted.or_else(|reason| self.look_again(now, entry, datagram, reason)) {
+                Ok(admitted) => {
+                    entry.admitted = Some(admitted);
+                    return true;
+                }
+                Err(Miss::Forward(to)) => forward(to, entry.from, datagram),
+                Err(Miss::Drop(reason)) => counters.drop(reason),
+            }
+            false
+        });
+    }
+
+    /// Whether `datagram`, which `admit` refused for `reason`, belongs to a session that has moved:
+    /// here, and another shard has handed it on; or away, and it has to be handed on.
+    #[cold]
+    fn look_again(
+        &self,
+        now: Nanos,
+        entry: &Entry,
+        datagram: &[u8],
+        reason: DropReason,
+    ) -> Result<Admitted, Miss> {
+        let nobody = matches!(reason, DropReason::UnknownConnection | DropReason::WrongSocket);
+        let header = Header::read(datagram).ok().filter(|_| nobody);
+        let Some(header) = header.filter(|header| header.connection != ConnectionId::GATE) else {
+            return Err(Miss::Drop(reason));
+        };
+        if entry.forwarded_to != ConnectionId::GATE {
+            // What was handed on once is not handed on again.
+            return self.admit_forwarded(now, entry, header, datagram.len()).map_err(Miss::Drop);
+        }
+        Err(self.forwarding(entry.from, header).unwrap_or(Miss::Drop(reason)))
+    }
+
+    /// The checks for a datagram that was handed on to `entry.forwarded_to`: its header has the
+    /// whole id that this session had before.
+    fn admit_forwarded(
+        &self,
+        now: Nanos,
+        entry: &Entry,
+        header: Header,
+        length: usize,
+    ) -> Result<Admitted, DropReason> {
+        let session = entry.forwarded_to;
+        let index = usize::from(session.slot());
+        let ingress = self.ingress.get(index).filter(|ingress| ingress.id == session);
+        let ingress = ingress.ok_or(DropReason::UnknownConnection)?;
+        if self.transfer[index].former != header.connection {
+            return Err(DropReason::UnknownConnection);
+        }
+        ingress.check(now, entry.from, header, length)?;
+        Ok(Admitted { session, header })
+    }
+
+    /// Where to hand on a datagram under `header`; `None` if it names no session that has moved.
+    /// What the session refused before it moved it refuses now, so that strangers and repetitions
+    /// take no place in the queue.
+    fn forwarding(&self, from: SocketAddr, header: Header) -> Option<Miss> {
+        let to = self.moved_to(header.connection)?;
+        let left_behind = &self.ingress[usize::from(header.connection.slot())];
+        Some(if left_behind.endpoint != Endpoint::from(from) {
+            Miss::Drop(DropReason::Address)
+        } else if left_behind.window.peek(header.sequence).is_err() {
+            Miss::Drop(DropReason::Replay)
+        } else {
+            Miss::Forward(to)
+        })
+    }
+}
+
+impl Ingress {
+    /// The checks of one session: source address, replay window, rates, key epoch.
+    #[inline]
+    fn check(
+        &self,
+        now: Nanos,
+        from: SocketAddr,
+        header: Header,
+        length: usize,
+    ) -> Result<(), DropReason> {
+        if self.endpoint != Endpoint::from(from) {
             return Err(DropReason::Address);
         }
-        ingress.window.peek(header.sequence).map_err(|_| DropReason::Replay)?;
-        ingress.caps.peek(datagram.len(), now)?;
+        self.window.peek(header.sequence).map_err(|_| DropReason::Replay)?;
+        self.caps.peek(length, now)?;
         if header.flags.intersects(Flags::REKEY) {
             return Err(DropReason::Epoch);
         }
-        Ok(Admitted { slot: id.slot(), header })
-    }
-
-    /// Admits every datagram of `batch`; those that fail are counted and leave it.
-    pub fn admit_batch(&self, now: Nanos, batch: &mut Batch, counters: &Counters) {
-        batch.retain(|entry, datagram| match self.admit(now, entry.from, datagram) {
-            Ok(admitted) => {
-                entry.admitted = Some(admitted);
-                true
-            }
-            Err(reason) => {
-                counters.drop(reason);
-                false
-            }
-        });
+        Ok(())
     }
 }

@@ -7,6 +7,7 @@
 
 use super::admit::Admitted;
 use crate::limits::{BATCH_MAX, DATAGRAM_MAX};
+use crate::wire::ConnectionId;
 use std::net::SocketAddr;
 
 /// Datagrams on their way from the socket into the table.
@@ -23,6 +24,8 @@ pub(super) struct Entry {
     pub(super) from: SocketAddr,
     start: u32,
     length: u32,
+    /// The session that another shard says it is for; 0 for what comes from the socket.
+    pub(super) forwarded_to: ConnectionId,
     pub(super) admitted: Option<Admitted>,
 }
 
@@ -47,12 +50,25 @@ impl Batch {
     /// When the batch is full: look at `is_full` after every push.
     #[inline]
     pub fn push(&mut self, from: SocketAddr, datagram: &[u8]) {
+        self.add(ConnectionId::GATE, from, datagram);
+    }
+
+    /// As `push`, for a datagram that another shard has forwarded to the session `to`.
+    ///
+    /// # Panics
+    /// When the batch is full.
+    pub fn push_forwarded(&mut self, to: ConnectionId, from: SocketAddr, datagram: &[u8]) {
+        self.add(to, from, datagram);
+    }
+
+    #[inline]
+    fn add(&mut self, forwarded_to: ConnectionId, from: SocketAddr, datagram: &[u8]) {
         assert!(!self.is_full(), "a full batch is to be handled first");
         let kept = &datagram[..datagram.len().min(DATAGRAM_MAX + 1)];
         self.bytes[self.used..][..kept.len()].copy_from_slice(kept);
         self.alive |= 1 << self.entries.len();
         let (start, length) = (self.used as u32, kept.len() as u32);
-        self.entries.push(Entry { from, start, length, admitted: None });
+        self.entries.push(Entry { from, start, length, forwarded_to, admitted: None });
         self.used += kept.len();
     }
 

@@ -32,6 +32,8 @@ pub trait Sink {
     fn acked(&mut self, slot: Slot, packet_sequence: u64);
     /// The session in `slot` has ended. Its slot can be given to another at once.
     fn closed(&mut self, slot: Slot, reason: CloseReason);
+    /// Nothing is forwarded from `slot` any more. It can be given to another session.
+    fn released(&mut self, _slot: Slot) {}
 }
 
 /// What all steps of decoding one packet need.
@@ -75,11 +77,16 @@ impl Sessions {
         sink: &mut impl Sink,
     ) {
         let header = opened.admitted.header;
-        let slot = opened.admitted.slot;
+        let session = opened.admitted.session;
+        let slot = session.slot();
         let index = usize::from(slot);
-        if self.ingress[index].id != header.connection {
+        if self.ingress[index].id != session {
             // An earlier packet of the same batch ended the session.
             return counters.drop(DropReason::UnknownConnection);
+        }
+        if header.connection == session {
+            // After a hand-over this is the proof that the client knows the new id.
+            self.flow[index].id = session;
         }
         if !self.pending[index].confirmed {
             self.pending[index].confirmed = true;
@@ -131,7 +138,8 @@ impl Sessions {
         batch.clear();
     }
 
-    /// All three phases for one datagram: admit, open, decode.
+    /// All three phases for one datagram: admit, open, decode. Nothing is forwarded from here or to
+    /// here.
     pub fn handle_datagram(
         &mut self,
         now: Nanos,
@@ -229,7 +237,9 @@ impl Sessions {
             ControlMessage::Disconnect { reason, .. } => return Err(Stop::Left(reason)),
             // That it arrived is all there is to know.
             ControlMessage::Pong { .. } | ControlMessage::Ack => {}
-            ControlMessage::CryptoTestAck(_) => return Err(UNEXPECTED),
+            ControlMessage::CryptoTestAck(_) | ControlMessage::Moved { .. } => {
+                return Err(UNEXPECTED);
+            }
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::decode::Sink;
 use super::table::{FAR, Sessions, Slot, State};
 use crate::limits::{
     ACK_DELAY_MS, ACK_ELICITING_MAX, DISCONNECT_INTERVAL_MS, DISCONNECT_REPEATS, FAILED_OPENS_MAX,
-    HEARTBEAT_MS, TAG_LEN, TIMEOUT_MS, UNCONFIRMED_TIMEOUT_MS,
+    HEARTBEAT_MS, MOVED_INTERVAL_MS, TAG_LEN, TIMEOUT_MS, UNCONFIRMED_TIMEOUT_MS,
 };
 use crate::metrics::{Counter, Counters};
 use crate::time::Nanos;
@@ -22,9 +22,10 @@ use crate::wire::{
 use std::net::SocketAddr;
 
 const HEARTBEAT: Nanos = Nanos::from_ms(HEARTBEAT_MS);
-const TIMEOUT: Nanos = Nanos::from_ms(TIMEOUT_MS);
+pub(super) const TIMEOUT: Nanos = Nanos::from_ms(TIMEOUT_MS);
 const UNCONFIRMED: Nanos = Nanos::from_ms(UNCONFIRMED_TIMEOUT_MS);
 const ACK_DELAY: Nanos = Nanos::from_ms(ACK_DELAY_MS);
+const MOVED_INTERVAL: Nanos = Nanos::from_ms(MOVED_INTERVAL_MS);
 
 /// Slots whose columns are looked at in one go.
 const SCAN: usize = 64;
@@ -93,6 +94,11 @@ impl Sessions {
             let length = match self.state[index] {
                 State::Free => None,
                 State::Closing => self.repeat_farewell(index, now, out),
+                State::Moved => {
+                    self.vacate(index);
+                    sink.released(index as Slot);
+                    None
+                }
                 State::Live(stage) => self.serve(index, stage, now, out, counters, sink),
             };
             if let Some(length) = length {
@@ -165,19 +171,24 @@ impl Sessions {
         let ack = self.unacked[index] >= ACK_ELICITING_MAX
             || (self.unacked[index] > 0 && now.since(flow.processed.waiting_since) >= ACK_DELAY);
         let ping = now >= self.ping_at(index);
+        let announce = self.announce_at(index) <= now;
         let pending = &mut self.pending[index];
         let (crypto_test, pong) = (pending.crypto_test.take(), pending.pong.take());
-        if !ack && !ping && crypto_test.is_none() && pong.is_none() {
+        if !ack && !ping && !announce && crypto_test.is_none() && pong.is_none() {
             return None;
         }
         if ping {
             pending.pinged = now;
+        }
+        if announce {
+            self.transfer[index].announce_at = now.plus(MOVED_INTERVAL);
         }
         let messages = [
             crypto_test.map(ControlMessage::CryptoTestAck),
             pong.map(|nonce| ControlMessage::Pong { nonce, clock_us: now.as_us() }),
             // The nonce tells late answers apart; what counts is that any packet opens.
             ping.then_some(ControlMessage::Ping { nonce: now.0 }),
+            announce.then_some(ControlMessage::Moved { connection: self.ingress[index].id }),
         ];
         self.write_control(index, now, out, &messages)
     }
@@ -211,7 +222,7 @@ impl Sessions {
         for message in messages.iter().flatten() {
             message.write(&mut writer);
         }
-        let length = writer.finish().expect("three control messages fit any datagram");
+        let length = writer.finish().expect("four control messages fit any datagram");
         Some(self.seal(index as Slot, out, begun.body + length))
     }
 
@@ -243,6 +254,11 @@ impl Sessions {
             Stage::Confirmed | Stage::Entered => FAR,
         };
         let gone_at = self.ingress[index].heard.plus(TIMEOUT);
-        self.ping_at(index).min(gone_at).min(confirm_by)
+        self.ping_at(index).min(gone_at).min(confirm_by).min(self.announce_at(index))
+    }
+
+    /// When the client of the session in `index` is to be told its new id; `FAR` if it knows.
+    fn announce_at(&self, index: usize) -> Nanos {
+        if self.is_known_by_id(index) { FAR } else { self.transfer[index].announce_at }
     }
 }

@@ -11,6 +11,7 @@
 //!   and `decode_batch` (the same checks, and the phases can be timed).
 //! - After the tick, per session that `has_entered`: `begin`, messages, `seal`.
 //! - Then `poll_control` until it returns `None`.
+//! - Between two ticks, a session may go to another table: `hand_over` there, `take_over` here.
 //!
 //! What a peer gets wrong is counted and never answered, logged or asserted; before a packet has
 //! opened it changes nothing but counters.
@@ -22,6 +23,7 @@ mod batch;
 mod caps;
 mod decode;
 mod endpoint;
+mod handover;
 mod liveness;
 mod open;
 mod seal;
@@ -34,6 +36,7 @@ pub use admission::{Admission, AdmissionError, CloseReason};
 pub use admit::Admitted;
 pub use batch::Batch;
 pub use decode::Sink;
+pub use handover::HandedOver;
 pub use liveness::Transmit;
 pub use open::Opened;
 pub use seal::Begun;

@@ -33,9 +33,9 @@ impl Sessions {
         admitted: Admitted,
         datagram: &'a mut [u8],
     ) -> Result<Opened<'a>, DropReason> {
-        let index = usize::from(admitted.slot);
+        let index = usize::from(admitted.session.slot());
         let ingress = &mut self.ingress[index];
-        let keys = self.keys[index].as_ref().filter(|_| ingress.id == admitted.header.connection);
+        let keys = self.keys[index].as_ref().filter(|_| ingress.id == admitted.session);
         let keys = keys.ok_or(DropReason::UnknownConnection)?;
         let length = datagram.len();
         let Ok(plaintext) = keys.open.open(datagram) else {

@@ -12,6 +12,7 @@ use super::acks::{Processed, Sent};
 use super::admission::{Admission, AdmissionError};
 use super::caps::Caps;
 use super::endpoint::Endpoint;
+use super::handover::Transfer;
 use super::liveness::Pending;
 use super::violations::Violations;
 use crate::crypto::aead::PacketKey;
@@ -46,6 +47,8 @@ pub(super) enum State {
     Live(Stage),
     /// Disconnects are being repeated to the former session. The slot can be given to an admission.
     Closing,
+    /// The session has gone to another table, and packets are forwarded. The slot is not free.
+    Moved,
 }
 
 /// What the checks before `open` read. One cache line.
@@ -82,10 +85,16 @@ pub(super) struct Keys {
     pub(super) seal: PacketKey,
 }
 
+impl Keys {
+    pub(super) fn new(open: &[u8; 32], seal: &[u8; 32]) -> Self {
+        Self { open: PacketKey::new(open), seal: PacketKey::new(seal) }
+    }
+}
+
 /// What is read once in a session.
 #[derive(Clone, Copy, Debug)]
-struct Origin {
-    player: u64,
+pub(super) struct Origin {
+    pub(super) player: u64,
     spawn: Option<[i32; 3]>,
 }
 
@@ -106,7 +115,8 @@ pub struct Sessions {
     /// Packets that passed every check before `open` and failed there.
     pub(super) failed_opens: Vec<u64>,
     pub(super) address: Vec<SocketAddr>,
-    origin: Vec<Origin>,
+    pub(super) origin: Vec<Origin>,
+    pub(super) transfer: Vec<Transfer>,
     /// Where `poll_control` goes on.
     pub(super) poll_at: usize,
 }
@@ -142,6 +152,7 @@ impl Sessions {
             failed_opens: vec![0; capacity],
             address: vec![NOWHERE; capacity],
             origin: vec![origin; capacity],
+            transfer: vec![Transfer::NONE; capacity],
             poll_at: 0,
         }
     }
@@ -158,7 +169,8 @@ impl Sessions {
             + size_of::<Violations>()
             + size_of::<u64>()
             + size_of::<SocketAddr>()
-            + size_of::<Origin>();
+            + size_of::<Origin>()
+            + size_of::<Transfer>();
         row * self.config.capacity
     }
 
@@ -168,15 +180,7 @@ impl Sessions {
     /// When the id does not name a slot of this table that is without a session.
     pub fn admit_session(&mut self, admission: Admission) -> Result<(), AdmissionError> {
         let id = admission.id;
-        if id.socket() != self.config.socket_index {
-            return Err(AdmissionError::WrongSocket);
-        }
-        let slot = usize::from(id.slot());
-        match self.state.get(slot) {
-            None => return Err(AdmissionError::NoSuchSlot),
-            Some(State::Live(_)) => return Err(AdmissionError::SlotTaken),
-            Some(State::Free | State::Closing) => {}
-        }
+        let slot = usize::from(self.vacancy(id)?);
         let now = admission.accepted_at;
         self.ingress[slot] = Ingress {
             id,
@@ -192,10 +196,7 @@ impl Sessions {
             input_allowance: TokenBucket::full(INPUT_BUCKET, now),
             newest_input: 0,
         };
-        self.keys[slot] = Some(Keys {
-            open: PacketKey::new(&admission.client_to_server),
-            seal: PacketKey::new(&admission.server_to_client),
-        });
+        self.keys[slot] = Some(Keys::new(&admission.client_to_server, &admission.server_to_client));
         self.state[slot] = State::Live(Stage::Unconfirmed);
         self.unacked[slot] = 0;
         self.due[slot] = now.plus(Nanos::from_ms(UNCONFIRMED_TIMEOUT_MS));
@@ -204,8 +205,24 @@ impl Sessions {
         self.failed_opens[slot] = 0;
         self.address[slot] = admission.address;
         self.origin[slot] = Origin { player: admission.player, spawn: admission.spawn };
+        self.transfer[slot] = Transfer::NONE;
         self.live += 1;
         Ok(())
+    }
+
+    /// Whether a session named `id` would find its slot in this table, and the slot vacant.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn vacancy(&self, id: ConnectionId) -> Result<Slot, AdmissionError> {
+        if id.socket() != self.config.socket_index {
+            return Err(AdmissionError::WrongSocket);
+        }
+        match self.state.get(usize::from(id.slot())) {
+            None => Err(AdmissionError::NoSuchSlot),
+            Some(State::Live(_) | State::Moved) => Err(AdmissionError::SlotTaken),
+            Some(State::Free | State::Closing) => Ok(id.slot()),
+        }
     }
 
     /// Sessions now, those that are being closed not counted.
@@ -218,9 +235,10 @@ impl Sessions {
         self.live == 0
     }
 
-    /// Whether there is no session and nobody left to say goodbye to.
+    /// Whether there is no session and nobody left to say goodbye to. Forwarding addresses do not
+    /// count: a shard that stops has nobody to forward to.
     pub fn is_quiet(&self) -> bool {
-        self.state.iter().all(|&state| state == State::Free)
+        self.state.iter().all(|&state| matches!(state, State::Free | State::Moved))
     }
 
     /// Slots.
@@ -286,6 +304,7 @@ impl Sessions {
         self.unacked[slot] = 0;
         self.due[slot] = FAR;
         self.pending[slot] = Pending::default();
+        self.transfer[slot] = Transfer::NONE;
     }
 }
 

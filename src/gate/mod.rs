@@ -169,6 +169,7 @@ impl Gate {
     /// A shard closed `id`, confirmed or not: its slot is free again. Ids that name no session are
     /// ignored, so reporting twice is harmless.
     pub fn closed(&mut self, id: ConnectionId) {
+        self.sessions.release(id);
         if let Some(session) = self.close(id) {
             self.population.release(session.entity, session.seat);
         }
@@ -182,17 +183,58 @@ impl Gate {
         }
     }
 
+    /// Asks for the session `from` to go to the shard with index `shard`: its id there, which the
+    /// caller tells the shard it is on. `None` if it cannot go.
+    pub fn hand_over(
+        &mut self,
+        from: ConnectionId,
+        shard: usize,
+        entropy: &mut dyn Entropy,
+    ) -> Option<ConnectionId> {
+        self.sessions.reserve(from, shard, u16::from_le_bytes(random(entropy)))
+    }
+
+    /// A shard reports that a session has arrived as `to`. Tells whether it may stay: if not, the
+    /// shard is to disconnect it.
+    pub fn moved(&mut self, to: ConnectionId) -> bool {
+        self.sessions.moved(to).is_some()
+    }
+
+    /// A shard reports that the session that was to be `id` stays where it is, or that nothing is
+    /// forwarded from `id` any more.
+    pub fn released(&mut self, id: ConnectionId) {
+        self.sessions.release(id);
+    }
+
+    /// Some sessions of the shard with index `shard` that may move, at most `most`.
+    pub fn some_of(&self, shard: usize, most: usize) -> Vec<ConnectionId> {
+        self.sessions.some_of(shard, most)
+    }
+
     /// The shards in `lost`, by index, are gone with all their sessions; their successors share the
     /// rows of `keeper` with the survivors. The players are told, see [`Self::poll_farewell`], and
     /// may join again.
-    pub fn lose_shards(&mut self, lost: &[bool], keeper: Keeper, now: Nanos) {
+    ///
+    /// Returns the sessions that were under way from or to one of them and may be on a survivor:
+    /// their shards are to disconnect them.
+    pub fn lose_shards(&mut self, lost: &[bool], keeper: Keeper, now: Nanos) -> Vec<ConnectionId> {
         self.population.succeed(keeper, lost);
+        let under_way = self.sessions.release_all(lost);
+        let mut strays = Vec::new();
+        for (from, to) in under_way {
+            if let Some(farewell) = self.sessions.farewell(from) {
+                self.farewells.add(from, farewell, now);
+            }
+            self.closed(from);
+            strays.extend([from, to].into_iter().filter(|id| !lost[usize::from(id.socket()) - 1]));
+        }
         for id in self.sessions.of_shards(lost) {
             if let Some(farewell) = self.sessions.farewell(id) {
                 self.farewells.add(id, farewell, now);
             }
             self.closed(id);
         }
+        strays
     }
 
     /// The next packet to a player of a lost shard, into `out`: its length, and where it goes.

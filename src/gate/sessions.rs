@@ -33,6 +33,18 @@ struct Slot {
     generation: u16,
     session: Option<Session>,
     farewell: Option<Farewell>,
+    hold: Hold,
+}
+
+/// Why a slot without a session is not free.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Hold {
+    #[default]
+    No,
+    /// The session with this id is to come here from another shard.
+    For(ConnectionId),
+    /// Its session went to another shard, and what comes for it is forwarded.
+    Forwards,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +74,7 @@ impl Sessions {
     /// `shards` 1..=255, each with `capacity` slots, at most 4,096; `limit` sessions in all.
     pub(super) fn new(shards: u8, capacity: u16, limit: usize, seed: [u64; 2]) -> Self {
         assert!(shards > 0 && usize::from(capacity) <= SLOTS_PER_SHARD, "slots fit their 12 bits");
-        let slot = Slot { generation: 0, session: None, farewell: None };
+        let slot = Slot { generation: 0, session: None, farewell: None, hold: Hold::No };
         let shard = Shard { slots: vec![slot; capacity.into()], free: (0..capacity).collect() };
         let total = usize::from(shards) * usize::from(capacity);
         let players = FixedMap::new(total, seed);
@@ -75,13 +87,22 @@ impl Sessions {
         if self.alive >= self.limit {
             return None;
         }
-        let sockets = self.shards.iter().zip(1..=u8::MAX);
-        let emptiest = sockets.min_by_key(|(shard, _)| Reverse(shard.free.len()));
-        let (shard, socket) = emptiest.expect("there is a shard");
+        let shards = self.shards.iter().enumerate();
+        let (emptiest, _) = shards.min_by_key(|(_, shard)| Reverse(shard.free.len()))?;
+        self.candidate_in(emptiest, random)
+    }
+
+    fn candidate_in(&self, shard: usize, random: u16) -> Option<ConnectionId> {
+        let socket = shard as u8 + 1;
+        let shard = &self.shards[shard];
         let slot = *shard.free.front()?;
         let before = shard.slots[usize::from(slot)].generation;
         let generation = (before + 1 + random % (GENERATIONS - 1)) % GENERATIONS;
         Some(ConnectionId::from_parts(socket, slot, generation))
+    }
+
+    fn slot_mut(&mut self, id: ConnectionId) -> &mut Slot {
+        &mut self.shards[usize::from(id.socket()) - 1].slots[usize::from(id.slot())]
     }
 
     /// Opens a session under the id that `candidate` just gave. Returns the unconfirmed session of
@@ -96,8 +117,12 @@ impl Sessions {
         let slot = shard.free.pop_front();
         debug_assert_eq!(slot, Some(id.slot()), "the id is the candidate");
         self.alive += 1;
-        shard.slots[usize::from(id.slot())] =
-            Slot { generation: id.generation(), session: Some(session), farewell: Some(farewell) };
+        shard.slots[usize::from(id.slot())] = Slot {
+            generation: id.generation(),
+            session: Some(session),
+            farewell: Some(farewell),
+            hold: Hold::No,
+        };
         let logins = self.players.get(&[session.player]).unwrap_or_default();
         self.set_logins(session.player, Logins { unconfirmed: Some(id), ..logins });
         logins.unconfirmed
@@ -108,6 +133,104 @@ impl Sessions {
         let shard = self.shards.get_mut(usize::from(id.socket()).checked_sub(1)?)?;
         let slot = shard.slots.get_mut(usize::from(id.slot()))?;
         if slot.generation == id.generation() { slot.session.as_mut() } else { None }
+    }
+
+    /// A slot in `shard` for the confirmed session `from`, which is to move there. `random` makes
+    /// its generation.
+    pub(super) fn reserve(
+        &mut self,
+        from: ConnectionId,
+        shard: usize,
+        random: u16,
+    ) -> Option<ConnectionId> {
+        let player = self.session_mut(from)?.player;
+        let logins = self.players.get(&[player]).unwrap_or_default();
+        if logins.confirmed != Some(from) || shard == usize::from(from.socket()) - 1 {
+            return None;
+        }
+        let to = self.candidate_in(shard, random)?;
+        let shard = &mut self.shards[shard];
+        shard.free.pop_front();
+        shard.slots[usize::from(to.slot())] = Slot {
+            generation: to.generation(),
+            session: None,
+            farewell: None,
+            hold: Hold::For(from),
+        };
+        Some(to)
+    }
+
+    /// The session that `to` was reserved for, if it is.
+    pub(super) fn reserved_for(&self, to: ConnectionId) -> Option<ConnectionId> {
+        let shard = self.shards.get(usize::from(to.socket()).checked_sub(1)?)?;
+        match shard.slots.get(usize::from(to.slot()))? {
+            Slot { generation, hold: Hold::For(from), .. } if *generation == to.generation() => {
+                Some(*from)
+            }
+            _ => None,
+        }
+    }
+
+    /// The session has arrived in `to`. `None` if it was closed meanwhile: `to` is to be closed.
+    pub(super) fn moved(&mut self, to: ConnectionId) -> Option<()> {
+        let from = self.reserved_for(to)?;
+        let session = *self.session_mut(from)?;
+        let left = self.slot_mut(from);
+        let farewell = left.farewell.take();
+        (left.session, left.hold) = (None, Hold::Forwards);
+        let slot = self.slot_mut(to);
+        (slot.session, slot.farewell, slot.hold) = (Some(session), farewell, Hold::No);
+        let logins = self.players.get(&[session.player]).unwrap_or_default();
+        let renamed =
+            |login: Option<ConnectionId>| login.map(|id| if id == from { to } else { id });
+        let logins =
+            Logins { confirmed: renamed(logins.confirmed), unconfirmed: logins.unconfirmed };
+        self.set_logins(session.player, logins);
+        // A newer login has taken the player's place while the session was under way.
+        (logins.confirmed == Some(to)).then_some(())
+    }
+
+    /// Whatever held the slot of `id` without a session is gone.
+    pub(super) fn release(&mut self, id: ConnectionId) {
+        let Some(shard) = usize::from(id.socket()).checked_sub(1) else { return };
+        let Some(shard) = self.shards.get_mut(shard) else { return };
+        let Some(slot) = shard.slots.get_mut(usize::from(id.slot())) else { return };
+        if slot.generation == id.generation() && slot.hold != Hold::No {
+            slot.hold = Hold::No;
+            shard.free.push_back(id.slot());
+        }
+    }
+
+    /// Slots of the shards in `lost` that are held without a session become free. Returns who was
+    /// under way to or from those shards: where from, and where to.
+    pub(super) fn release_all(&mut self, lost: &[bool]) -> Vec<(ConnectionId, ConnectionId)> {
+        let mut under_way = Vec::new();
+        for (shard, socket) in self.shards.iter_mut().zip(1..=u8::MAX) {
+            for (slot, number) in shard.slots.iter_mut().zip(0..) {
+                let is_lost = lost[usize::from(socket) - 1];
+                let to = ConnectionId::from_parts(socket, number, slot.generation);
+                if let Hold::For(from) = slot.hold
+                    && (is_lost || lost[usize::from(from.socket()) - 1])
+                {
+                    under_way.push((from, to));
+                }
+                if is_lost && slot.hold != Hold::No {
+                    slot.hold = Hold::No;
+                    shard.free.push_back(number);
+                }
+            }
+        }
+        under_way
+    }
+
+    /// Some confirmed sessions of a shard, at most `most`.
+    pub(super) fn some_of(&self, shard: usize, most: usize) -> Vec<ConnectionId> {
+        let slots = self.shards[shard].slots.iter().zip(0..);
+        let living = slots.filter(|(slot, _)| slot.session.is_some_and(|s| s.answer.is_none()));
+        let ids = living.map(|(slot, number)| {
+            ConnectionId::from_parts(shard as u8 + 1, number, slot.generation)
+        });
+        ids.take(most).collect()
     }
 
     /// The living sessions of the shards in `lost`, by index.

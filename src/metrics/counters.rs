@@ -144,6 +144,10 @@ named_enum! {
         ShedTicks = "shed_ticks",
         /// NPCs spawned anew because their shard was lost.
         NpcsRespawned = "npcs_respawned",
+        /// Players handed over to another shard.
+        HandedOver = "handed_over",
+        /// Datagrams that came to the wrong socket and were handed on.
+        Forwarded = "forwarded",
         /// Shards that were lost and replaced.
         ShardsLost = "shards_lost",
         /// Effects of entities on others, sent to be applied in the next tick.

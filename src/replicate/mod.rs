@@ -29,6 +29,10 @@ use tenure::Tenure;
 /// readings of the clock per block instead of two per viewer.
 pub const BLOCK: usize = 8;
 
+/// Everything known of one viewer, under way from one shard to another.
+#[derive(Debug)]
+pub struct ViewerTable(SlotTable);
+
 /// Replication state of the viewers of one shard.
 #[derive(Debug)]
 pub struct Replicator {
@@ -67,6 +71,17 @@ impl Replicator {
     /// Forgets everything about `viewer`; call it when a player enters or leaves.
     pub fn reset(&mut self, viewer: u16) {
         self.tables[usize::from(viewer)] = SlotTable::default();
+    }
+
+    /// What is known of `viewer`, who goes to another shard.
+    pub fn take_out(&mut self, viewer: u16) -> ViewerTable {
+        ViewerTable(std::mem::take(&mut self.tables[usize::from(viewer)]))
+    }
+
+    /// A viewer comes from another shard. Rows and ticks are those of the whole world, so it goes
+    /// on as if nothing had happened.
+    pub fn put_in(&mut self, viewer: u16, table: ViewerTable) {
+        self.tables[usize::from(viewer)] = table.0;
     }
 
     /// Phase select for one viewer, who sees the entities of all `indexes`.

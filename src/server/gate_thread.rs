@@ -3,6 +3,8 @@
 //! It runs at low priority on the housekeeping core: a flood of handshakes costs newcomers, never
 //! players.
 
+use super::Drill;
+use super::balance::{Balance, Shift};
 use super::residents::Residents;
 use super::supervisor::Supervisor;
 use super::{StartError, StopOnEnd, port_failed, say};
@@ -16,7 +18,7 @@ use crate::limits::DATAGRAM_MAX;
 use crate::metrics::{Counter, Counters, DropReason, Histograms};
 use crate::net::{Backend, BoundSocket, Datagram, Port, PortConfig, open_port};
 use crate::report::Stats;
-use crate::shard::{Fault, GateEnd, ToGate, ToShard};
+use crate::shard::{Forwarded, GateEnd, GateLinks, ToGate, ToShard};
 use crate::time::Nanos;
 use crate::wire::{ConnectionId, DisconnectReason};
 use std::path::PathBuf;
@@ -42,11 +44,12 @@ pub(super) struct GateThread {
     pub(super) clock: Clock,
     pub(super) supervisor: Supervisor,
     pub(super) residents: Residents,
+    pub(super) balance: Balance,
     pub(super) shards: Vec<GateEnd>,
     /// By shard. A shard and its replacements count on.
     pub(super) shard_counters: Vec<Arc<Counters>>,
-    /// Faults to be handed to shards, for drills and tests.
-    pub(super) faults: mpsc::Receiver<(usize, Fault)>,
+    /// Faults and moves that somebody asks for, for drills and tests.
+    pub(super) drills: mpsc::Receiver<Drill>,
     pub(super) admin: PathBuf,
     /// Of the shards, for the statistics; the gate itself has no need of a ring.
     pub(super) backend: Backend,
@@ -60,6 +63,7 @@ struct State {
     counters: Counters,
     supervisor: Supervisor,
     residents: Residents,
+    balance: Balance,
     shards: Vec<GateEnd>,
     shard_counters: Vec<Arc<Counters>>,
     tick_hz: u16,
@@ -99,6 +103,7 @@ impl GateThread {
             ),
             supervisor: self.supervisor,
             residents: self.residents,
+            balance: self.balance,
             clock: self.clock,
             counters: Counters::default(),
             spare: self.shards.iter().map(|_| Box::default()).collect(),
@@ -115,8 +120,12 @@ impl GateThread {
             state.watch()?;
             state.residents.settle(&mut state.gate, &mut state.shards);
             state.serve_admin(&mut admin);
-            while let Ok((shard, fault)) = self.faults.try_recv() {
-                state.tell(shard as u8, ToShard::Fail(fault));
+            state.even_out();
+            while let Ok(drill) = self.drills.try_recv() {
+                match drill {
+                    Drill::Fail(shard, fault) => _ = state.tell(shard as u8, ToShard::Fail(fault)),
+                    Drill::Shift(shift) => state.shift(shift),
+                }
             }
         }
         state.say_goodbye();
@@ -133,6 +142,7 @@ impl State {
     fn receive(&mut self, port: &mut dyn Port) -> std::io::Result<()> {
         let report = port.receive(1, NAP, &mut |datagrams| self.handle(datagrams))?;
         report.record(&self.counters);
+        self.take_in_forwarded();
         for (place, (bytes, len, to)) in self.replies.drain(..).enumerate() {
             port.send_buffer(place)[..len].copy_from_slice(&bytes[..len]);
             port.send_push(place, len, to);
@@ -160,6 +170,23 @@ impl State {
         Ok(())
     }
 
+    /// Moves players when shards are not equally busy.
+    fn even_out(&mut self) {
+        if let Some(shift) = self.balance.look(self.clock.now(), &self.shard_counters) {
+            self.shift(shift);
+        }
+    }
+
+    /// Asks for players to move from shard to shard.
+    fn shift(&mut self, shift: Shift) {
+        for from in self.gate.some_of(shift.from, shift.players) {
+            let Some(to) = self.gate.hand_over(from, shift.to, &mut OsEntropy) else { continue };
+            if !self.tell(shift.from as u8, ToShard::HandOver(from, to)) {
+                self.gate.released(to);
+            }
+        }
+    }
+
     /// Replaces the shards that were lost since the last look.
     fn watch(&mut self) -> Result<(), StartError> {
         let now = self.clock.now();
@@ -169,7 +196,10 @@ impl State {
             return Err(error);
         }
         // What lost shards were to be told, and were to tell, is of no interest any more.
-        self.gate.lose_shards(&lost, self.supervisor.keeper().clone(), now);
+        let keeper = self.supervisor.keeper().clone();
+        for stray in self.gate.lose_shards(&lost, keeper, now) {
+            self.disconnect(Some(stray), DisconnectReason::ShardLost);
+        }
         self.residents.lose(&lost, &mut self.gate, &self.counters);
         Ok(())
     }
@@ -177,6 +207,9 @@ impl State {
     fn handle(&mut self, datagrams: &mut [Datagram<'_>]) {
         let moment = self.moment();
         for datagram in datagrams {
+            if self.hand_on(datagram) {
+                continue;
+            }
             let mut out = [0; DATAGRAM_MAX];
             let action = self.gate.handle_datagram(
                 moment,
@@ -211,6 +244,33 @@ impl State {
         }
     }
 
+    /// Hands a datagram for a shard on to it; where the kernel does not steer, it comes here.
+    fn hand_on(&mut self, datagram: &Datagram<'_>) -> bool {
+        let Some(&socket) = datagram.payload.first() else { return false };
+        let Some(links) = self.supervisor.gate_links().filter(|links| links.has(socket)) else {
+            return false;
+        };
+        let forwarded = Forwarded::new(ConnectionId::GATE, datagram.from, datagram.payload);
+        if forwarded.is_some_and(|forwarded| links.send(socket, forwarded)) {
+            self.counters.add(Counter::Forwarded, 1);
+        } else {
+            self.counters.drop(DropReason::QueueFull);
+        }
+        true
+    }
+
+    /// Handles what shards have handed on to the gate.
+    fn take_in_forwarded(&mut self) {
+        for _ in 0..REPLIES_MAX {
+            let forwarded = self.supervisor.gate_links().and_then(GateLinks::receive);
+            let Some(forwarded) = forwarded else { return };
+            let mut bytes = [0; DATAGRAM_MAX];
+            let payload = &mut bytes[..forwarded.bytes().len()];
+            payload.copy_from_slice(forwarded.bytes());
+            self.handle(&mut [Datagram { payload, from: forwarded.from() }]);
+        }
+    }
+
     /// Tells whether the shard will get the message.
     fn tell(&mut self, shard: u8, message: ToShard) -> bool {
         let shard = self.shards.get_mut(usize::from(shard));
@@ -234,6 +294,12 @@ impl State {
                         self.disconnect(older, DisconnectReason::Replaced);
                     }
                     ToGate::Closed(id) => self.gate.closed(id),
+                    ToGate::Moved(id) => {
+                        if !self.gate.moved(id) {
+                            self.disconnect(Some(id), DisconnectReason::Replaced);
+                        }
+                    }
+                    ToGate::Stayed(id) | ToGate::Released(id) => self.gate.released(id),
                     ToGate::Window(mut full) => {
                         self.window.merge(&full);
                         full.clear();

@@ -4,6 +4,7 @@
 //! packet, and reported as one [`StartError`] that names cause and fix. Called by `cli`, by `demo`
 //! and by the tests.
 
+mod balance;
 mod files;
 mod gate_thread;
 mod plan;
@@ -22,6 +23,7 @@ use crate::keys::ServerKeys;
 use crate::net::{Backend, BindConfig, PortConfig, SocketGroup, choose_backend};
 use crate::shard::{EntryRules, Fault, Pace, Page, ShardConfig};
 use crate::time::{Entropy, Nanos};
+use balance::{Balance, Shift};
 use gate_thread::GateThread;
 use residents::Residents;
 use shard_thread::Recipe;
@@ -61,8 +63,15 @@ const START_DELAY: Nanos = Nanos::from_ms(20);
 /// small share of a tick.
 const MEETING_SPIN: Nanos = Nanos::from_us(100);
 
-/// Faults that can wait to be injected.
-const FAULTS_MAX: usize = 16;
+/// Drills that can wait for the gate.
+const DRILLS_MAX: usize = 16;
+
+/// What somebody asks of the gate's thread, for drills and tests.
+#[derive(Clone, Copy, Debug)]
+enum Drill {
+    Fail(usize, Fault),
+    Shift(Shift),
+}
 
 /// A running server.
 #[derive(Debug)]
@@ -70,7 +79,7 @@ pub struct Server {
     stop: Arc<AtomicBool>,
     /// The gate's thread, which watches over the shards.
     gate: Option<JoinHandle<Result<(), StartError>>>,
-    faults: Option<mpsc::SyncSender<(usize, Fault)>>,
+    drills: Option<mpsc::SyncSender<Drill>>,
     /// The UDP address it listens on.
     pub address: SocketAddr,
     /// How datagrams are moved.
@@ -127,7 +136,7 @@ impl Server {
         let mut server = Self {
             stop: Arc::new(AtomicBool::new(false)),
             gate: None,
-            faults: None,
+            drills: None,
             address,
             backend: chosen.backend,
             run_dir,
@@ -172,8 +181,8 @@ impl Server {
             Nanos::from_ms(u64::from(config.server.watchdog_ms)),
         )?;
         self.memory_bytes = memory;
-        let (to_gate, faults) = mpsc::sync_channel(FAULTS_MAX);
-        self.faults = Some(to_gate);
+        let (to_gate, drills) = mpsc::sync_channel(DRILLS_MAX);
+        self.drills = Some(to_gate);
         let gate = GateThread {
             core: self.plan.gate,
             socket: self.socket(0),
@@ -183,7 +192,8 @@ impl Server {
             residents: Residents::new(config.world.npcs, config.world.seed),
             shards,
             shard_counters,
-            faults,
+            drills,
+            balance: Balance::new(self.plan.shards.len(), config.server.rebalance),
             admin: self.run_dir.admin_socket(self.address.port()),
             backend: self.backend,
             stop: Arc::clone(&self.stop),
@@ -194,9 +204,18 @@ impl Server {
 
     /// Makes a shard fail, for drills and tests. Nothing that a peer sends can do this.
     pub fn inject(&self, shard: usize, fault: Fault) {
-        if let Some(faults) = &self.faults {
-            // A gate that is gone has ended the shards, too.
-            let _ = faults.try_send((shard, fault));
+        self.ask(Drill::Fail(shard, fault));
+    }
+
+    /// Moves up to `players` players from one shard to another, by index, for drills and tests.
+    pub fn shift(&self, from: usize, to: usize, players: usize) {
+        self.ask(Drill::Shift(Shift { from, to, players }));
+    }
+
+    fn ask(&self, drill: Drill) {
+        if let Some(drills) = &self.drills {
+            // A gate that is gone has ended the shards, too; one that is busy is asked again.
+            let _ = drills.try_send(drill);
         }
     }
 

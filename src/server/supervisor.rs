@@ -9,7 +9,7 @@ use super::shard_thread::{Recipe, Started, Starter, Ties};
 use super::{StartError, say};
 use crate::exchange::{Keeper, Member};
 use crate::metrics::{Counter, Counters};
-use crate::shard::{self, GateEnd, Links, Pace, Page, Regroup, ToShard, Waiters};
+use crate::shard::{self, GateEnd, GateLinks, Links, Pace, Page, Regroup, ToShard, Waiters};
 use crate::time::Nanos;
 use crate::units::Tick;
 use std::collections::VecDeque;
@@ -51,6 +51,8 @@ pub(super) struct Supervisor {
     looked_at: Nanos,
     losses: VecDeque<Nanos>,
     threads: Vec<JoinHandle<Result<(), StartError>>>,
+    /// The gate's part of the links.
+    gate_links: Option<GateLinks>,
 }
 
 /// Starts the shards of `recipes` in a world of `rows` rows. Returns whoever watches over them, the
@@ -71,6 +73,7 @@ pub(super) fn start(
         looked_at: pace.origin,
         losses: VecDeque::new(),
         threads: Vec::new(),
+        gate_links: None,
         recipes,
         starter: Starter::spawn()?,
         pace,
@@ -79,7 +82,8 @@ pub(super) fn start(
         patience,
     };
     let mut ends = Vec::new();
-    let links = supervisor.links();
+    let (gate_links, links) = supervisor.links();
+    supervisor.gate_links = Some(gate_links);
     for (place, (member, links)) in members.into_iter().zip(links).enumerate() {
         let (end, bytes) = supervisor.start_shard(place, member, links)?;
         memory += bytes;
@@ -89,12 +93,17 @@ pub(super) fn start(
 }
 
 impl Supervisor {
+    /// The queues of datagrams that came to the wrong socket.
+    pub(super) fn gate_links(&mut self) -> Option<&mut GateLinks> {
+        self.gate_links.as_mut()
+    }
+
     /// The exchange that is in use.
     pub(super) fn keeper(&self) -> &Keeper {
         &self.keeper
     }
 
-    fn links(&self) -> Vec<Links> {
+    fn links(&self) -> (GateLinks, Vec<Links>) {
         shard::links(self.recipes.len(), self.recipes[0].shard.entities)
     }
 
@@ -170,7 +179,11 @@ impl Supervisor {
         let start = now.plus(RESTART_DELAY);
         self.pace.origin = Nanos(start.0.saturating_sub(self.pace.rate.start_ns(next.into())));
         self.keeper = keeper;
-        for (place, (member, links)) in members.into_iter().zip(self.links()).enumerate() {
+        let (gate_links, links) = self.links();
+        if let Some(mine) = &mut self.gate_links {
+            mine.relink(gate_links, lost);
+        }
+        for (place, (member, links)) in members.into_iter().zip(links).enumerate() {
             self.watched[place] = Watched { arrived: next - 1, silent: Nanos(0) };
             if lost[place] {
                 Counters::add(&self.recipes[place].counters, Counter::ShardsLost, 1);

@@ -2,15 +2,17 @@
 //!
 //! Nothing here changes the world: inputs wait in its inbox, arrivals and departures in `players`.
 
+use super::handover::{Move, forward, hand_on};
 use super::laps::Timer;
 use super::mail::{Fault, MESSAGES_PER_SESSION, ToGate, ToShard};
 use super::players::{Newcomer, Players};
 use super::{Sender, Shard};
 use crate::connection::{Admission, CloseReason, Sink, Slot};
+use crate::limits::BATCH_MAX;
 use crate::metrics::{Counter, Counters, DropReason, Phase};
 use crate::net::{Datagram, Port};
 use crate::replicate::Replicator;
-use crate::wire::{DisconnectReason, InputFrame};
+use crate::wire::{ConnectionId, DisconnectReason, InputFrame};
 use crate::world::{Input, World};
 use std::io;
 use std::net::SocketAddr;
@@ -26,6 +28,7 @@ impl Shard {
         timer: &impl Timer,
     ) -> io::Result<bool> {
         self.read_mail(timer);
+        self.take_in_forwarded(timer);
         let (cpu, handled) = (timer.cpu_ns(), self.laps.handled());
         let report = port.receive(min, timeout, &mut |datagrams| self.take_in(datagrams, timer))?;
         // CPU time leaves out the sleep, and what the handlers took has been booked already.
@@ -39,9 +42,47 @@ impl Shard {
     pub fn take_in(&mut self, datagrams: &mut [Datagram<'_>], timer: &impl Timer) {
         self.begin_batch();
         for datagram in datagrams {
-            self.push(datagram.from, datagram.payload);
+            // Where the kernel does not steer, any socket gets any datagram.
+            let socket = datagram.payload.first().copied().unwrap_or_default();
+            if socket != self.config.socket_index && usize::from(socket) <= self.member.members() {
+                hand_on(&mut self.links, socket, datagram, &self.counters);
+            } else {
+                self.push(datagram.from, datagram.payload);
+            }
         }
         self.finish_batch(timer);
+    }
+
+    /// The same for datagrams that came to another socket.
+    fn take_in_forwarded(&mut self, timer: &impl Timer) {
+        self.begin_batch();
+        let mut left = BATCH_MAX;
+        while let Some(it) = self.links.forwards.receive_one(0) {
+            match it.to() {
+                ConnectionId::GATE => self.batch.push(it.from(), it.bytes()),
+                session => self.batch.push_forwarded(session, it.from(), it.bytes()),
+            }
+            left -= 1;
+            if left == 0 {
+                break;
+            }
+        }
+        if left < BATCH_MAX {
+            self.finish_batch(timer);
+        }
+    }
+
+    fn remember_move(&mut self, from: ConnectionId, to: ConnectionId) {
+        if self.moves.len() < self.moves.capacity() {
+            self.moves.push(Move::new(from, to));
+        } else {
+            self.tell_gate_stayed(to);
+        }
+    }
+
+    /// The player whose session would have been `to` stays here.
+    pub(super) fn tell_gate_stayed(&mut self, to: ConnectionId) {
+        self.tell_gate(ToGate::Stayed(to));
     }
 
     fn begin_batch(&mut self) {
@@ -55,7 +96,10 @@ impl Shard {
 
     fn finish_batch(&mut self, timer: &impl Timer) {
         let start = timer.now();
-        self.sessions.admit_batch(start, &mut self.batch, &self.counters);
+        let (counters, links) = (&*self.counters, &mut self.links);
+        self.sessions.admit_batch(start, &mut self.batch, counters, |to, from, datagram| {
+            forward(links, to, from, datagram, counters);
+        });
         let admitted = self.laps.lap(Phase::Admit, start, timer);
         self.sessions.open_batch(start, &mut self.batch, &self.counters);
         let opened = self.laps.lap(Phase::Open, admitted, timer);
@@ -84,6 +128,9 @@ impl Shard {
                 ToShard::Disconnect(id, reason) => {
                     if self.sessions.id(id.slot()) == Some(id) {
                         self.end(id.slot(), reason);
+                    } else if self.sessions.moved_to(id).is_none() {
+                        // It never came here, or is gone already: the gate need not wait for it.
+                        self.tell_gate(ToGate::Closed(id));
                     }
                 }
                 ToShard::Window(empty) => {
@@ -92,6 +139,7 @@ impl Shard {
                     self.tell_gate(ToGate::Window(full));
                 }
                 ToShard::Stop => self.stop(),
+                ToShard::HandOver(from, to) => self.remember_move(from, to),
                 ToShard::Spawn(spawn) => self.players.settle_npc(spawn),
                 ToShard::Regroup(regroup) => self.regroup = Some(regroup),
                 ToShard::Fail(fault) => fail(fault),
@@ -130,14 +178,14 @@ impl Shard {
     }
 
     /// Ends the session in `slot` for a reason of ours.
-    fn end(&mut self, slot: Slot, reason: DisconnectReason) {
+    pub(super) fn end(&mut self, slot: Slot, reason: DisconnectReason) {
         if self.sessions.disconnect(slot, reason, &self.counters) {
             self.players.depart(slot);
             self.tell_gate(ToGate::Closed(self.players.connection(slot)));
         }
     }
 
-    fn tell_gate(&mut self, message: ToGate) {
+    pub(super) fn tell_gate(&mut self, message: ToGate) {
         tell(&mut self.gate.to_gate, message, &self.counters);
     }
 
@@ -216,6 +264,12 @@ impl Sink for Events<'_> {
 
     fn acked(&mut self, slot: Slot, packet_sequence: u64) {
         self.replicator.acknowledge(slot, packet_sequence);
+    }
+
+    fn released(&mut self, slot: Slot) {
+        // Nobody was given the slot since, so it still has the name of who left.
+        let id = self.players.connection(slot);
+        tell(self.to_gate, ToGate::Released(id), self.counters);
     }
 
     fn closed(&mut self, slot: Slot, _reason: CloseReason) {

@@ -29,6 +29,8 @@ pub enum ToShard {
     Stop,
     /// An NPC enters the world. It is sent at the start, and after a shard was lost.
     Spawn(Spawn),
+    /// The player of the first session goes to the shard of the second, which is its session then.
+    HandOver(ConnectionId, ConnectionId),
     /// A shard was lost: go on in the exchange that succeeds the closed one.
     Regroup(Box<Regroup>),
     /// For drills and tests: fail.
@@ -59,7 +61,7 @@ pub enum Fault {
     Stall(Duration),
 }
 
-/// Shard → gate. The queue holds two messages for every slot several times over, and a shard takes
+/// Shard → gate. The queue holds all messages of every slot twice over, and a shard takes
 /// no admission while there is less room than its sessions may still need, so none is ever lost.
 #[derive(Debug)]
 pub enum ToGate {
@@ -67,6 +69,12 @@ pub enum ToGate {
     Confirmed(ConnectionId),
     /// The session has ended, its slot is free.
     Closed(ConnectionId),
+    /// The session has arrived from another shard.
+    Moved(ConnectionId),
+    /// The session that was to be this one on another shard stays where it is.
+    Stayed(ConnectionId),
+    /// Nothing comes under the former id of a session that has moved; its slot is free.
+    Released(ConnectionId),
     /// What was recorded since the last window.
     Window(Box<Histograms>),
 }
@@ -90,11 +98,11 @@ pub struct ShardEnd {
 }
 
 /// Messages each session causes at most from its shard to the gate.
-pub(super) const MESSAGES_PER_SESSION: usize = 2;
+pub(super) const MESSAGES_PER_SESSION: usize = 4;
 
 /// A pair of connected ends.
 pub fn pair() -> (GateEnd, ShardEnd) {
     let (to_shard, from_gate) = queue::channel(SLOTS_PER_SHARD);
-    let (to_gate, from_shard) = queue::channel(4 * MESSAGES_PER_SESSION * SLOTS_PER_SHARD);
+    let (to_gate, from_shard) = queue::channel(2 * MESSAGES_PER_SESSION * SLOTS_PER_SHARD);
     (GateEnd { to_shard, from_shard }, ShardEnd { to_gate, from_gate })
 }

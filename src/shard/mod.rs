@@ -6,6 +6,7 @@
 //! schedule.
 
 mod effects;
+mod handover;
 mod ingress;
 mod ladder;
 mod laps;
@@ -19,9 +20,10 @@ mod post;
 mod queue;
 mod tick;
 
+pub use handover::Forwarded;
 pub use ladder::rung_name;
 pub use laps::Timer;
-pub use links::{Links, links};
+pub use links::{GateLinks, Links, links};
 pub use mail::{Fault, GateEnd, Regroup, ShardEnd, ToGate, ToShard, pair};
 pub use meeting::Waiters;
 pub use pacing::{Ended, Pace, run};
@@ -37,10 +39,14 @@ use crate::replicate::{BLOCK, Replicator};
 use crate::time::Nanos;
 use crate::units::{Tick, TickRate};
 use crate::world::{Nearest, World, WorldConfig};
+use handover::Move;
 use ladder::Ladder;
 use laps::Laps;
 use players::Players;
 use std::sync::Arc;
+
+/// Moves that a shard keeps in mind; the gate asks for fewer.
+const MOVES_MAX: usize = 256;
 
 /// How a shard is built.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +75,8 @@ pub struct Shard {
     world: World,
     member: Member<Page>,
     links: Links,
+    /// Moves of players that the gate asked for.
+    moves: Vec<Move>,
     /// Scratch of whoever looks for the nearest.
     near: Nearest,
     /// What it says of itself in the tick under way.
@@ -123,6 +131,7 @@ impl Shard {
             players: Players::new(config.players, config.entities, config.entry),
             member,
             links,
+            moves: Vec::with_capacity(MOVES_MAX),
             near: Nearest::new(),
             report: Report::default(),
             ladder: Ladder::new(config.rate),
@@ -221,7 +230,7 @@ mod tests {
         let page = Page::new(8, Kind::ALL.map(Kind::radius), 1.1);
         let (_, mut members) = exchange(1, 8, 0, &page);
         let member = members.remove(0);
-        let links = links(1, 8).remove(0);
+        let links = links(1, 8).1.remove(0);
         let mut shard = Shard::new(config, member, links, end, Arc::new(Counters::default()));
         shard.read_mail(&Clock::start());
         assert!(!shard.is_done());

@@ -134,6 +134,21 @@ impl Players {
         self.npcs.push(spawn);
     }
 
+    /// The player in `slot`, who is inside, goes to another shard, where its session is `to`.
+    pub(super) fn take_out(&mut self, slot: Slot, to: ConnectionId) -> Newcomer {
+        let Player { player, spawn, entity, seat, .. } = self.players[usize::from(slot)];
+        self.players[usize::from(slot)].stage = Stage::Outside;
+        self.inside.retain(|&other| other != slot);
+        Newcomer { connection: to, player, spawn, entity, seat }
+    }
+
+    /// A player comes from another shard; its entity lives in `row`.
+    pub(super) fn put_in(&mut self, slot: Slot, row: Row, newcomer: Newcomer) {
+        self.admitted(slot, newcomer);
+        self.players[usize::from(slot)].stage = Stage::Inside(row);
+        self.inside.push(slot);
+    }
+
     /// Slots whose player has an entity.
     pub(super) fn inside(&self) -> &[Slot] {
         &self.inside

@@ -44,6 +44,22 @@ impl<T> Post<T> {
         }
     }
 
+    /// Places in all.
+    pub(super) fn places(&self) -> usize {
+        self.to.len()
+    }
+
+    /// Items that can be sent to the shard at place `to` now.
+    pub(super) fn room(&self, to: usize) -> usize {
+        self.to[to].room()
+    }
+
+    /// Takes one item that was sent in `tick` or before.
+    pub(super) fn receive_one(&mut self, tick: Tick) -> Option<T> {
+        let mut from = self.from.iter_mut();
+        from.find_map(|from| from.receive_if(|(sent, _)| *sent <= tick)).map(|(_, item)| item)
+    }
+
     /// Takes everything that was sent in `tick` or before.
     pub(super) fn receive(&mut self, tick: Tick, mut take: impl FnMut(T)) {
         for from in &mut self.from {

@@ -29,6 +29,7 @@ impl Shard {
     pub fn replicate(&mut self, port: &mut dyn Port, timer: &impl Timer) -> io::Result<()> {
         assert_eq!(self.member.tick(), self.tick, "the shards have met");
         self.watch_load();
+        self.unpack_parcels(timer.now());
         let start = timer.now();
         self.select();
         let mut now = self.laps.lap(Phase::Select, start, timer);
@@ -78,7 +79,10 @@ impl Shard {
         let quantized = self.laps.lap(Phase::Quantize, moved, timer);
         self.report = report;
         self.publish_page();
-        self.laps.lap(Phase::Index, quantized, timer);
+        // Who was announced goes, then the next are announced: one tick lies between.
+        let indexed = self.laps.lap(Phase::Index, quantized, timer);
+        self.send_parcels(indexed);
+        self.announce_moves();
     }
 
     /// Publishes the tick under way, from the columns as they are.

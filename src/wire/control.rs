@@ -4,6 +4,7 @@
 //! `connection` and `client`.
 
 use super::cursor::{ReadError, Reader, Writer};
+use super::header::ConnectionId;
 use super::message::{Message, control, put_message};
 
 /// Bytes of a key confirmation.
@@ -100,13 +101,19 @@ pub enum ControlMessage {
     CryptoTest([u8; CRYPTO_TEST_LEN]),
     /// The bytes of a `CryptoTest`.
     CryptoTestAck([u8; CRYPTO_TEST_LEN]),
+    /// From now on the session has another id, and nothing else of it changes.
+    Moved {
+        /// The new id. It never names the socket of the gate.
+        connection: ConnectionId,
+    },
 }
 
 impl ControlMessage {
     /// Reads the body of `message`.
     ///
     /// # Errors
-    /// `Truncated`, `Trailing`; `Value` for a reserved byte, an unknown reason or an unknown type.
+    /// `Truncated`, `Trailing`; `Value` for a reserved byte, an unknown reason or type, or a
+    /// session that is moved to the gate.
     pub fn read(message: &Message<'_>) -> Result<Self, ReadError> {
         let mut reader = Reader::new(message.body);
         let value = match message.kind {
@@ -120,6 +127,13 @@ impl ControlMessage {
             control::ACK => Self::Ack,
             control::CRYPTO_TEST => Self::CryptoTest(reader.array()?),
             control::CRYPTO_TEST_ACK => Self::CryptoTestAck(reader.array()?),
+            control::MOVED => {
+                let connection = ConnectionId(reader.u32()?);
+                if connection.socket() == 0 {
+                    return Err(ReadError::Value);
+                }
+                Self::Moved { connection }
+            }
             _ => return Err(ReadError::Value),
         };
         reader.finish().map(|()| value)
@@ -140,6 +154,7 @@ impl ControlMessage {
             }
             Self::Ack => {}
             Self::CryptoTest(bytes) | Self::CryptoTestAck(bytes) => writer.array(bytes),
+            Self::Moved { connection } => writer.u32(connection.0),
         });
     }
 
@@ -152,6 +167,7 @@ impl ControlMessage {
             Self::Ack => control::ACK,
             Self::CryptoTest(_) => control::CRYPTO_TEST,
             Self::CryptoTestAck(_) => control::CRYPTO_TEST_ACK,
+            Self::Moved { .. } => control::MOVED,
         }
     }
 }
@@ -168,6 +184,8 @@ mod tests {
             ControlMessage::Ack,
             ControlMessage::CryptoTest(std::array::from_fn(|i| i as u8)),
             ControlMessage::CryptoTestAck([0xAA; CRYPTO_TEST_LEN]),
+            ControlMessage::Moved { connection: ConnectionId(0x00ab_c103) },
+            ControlMessage::Moved { connection: ConnectionId(0xFFFF_FFFF) },
         ];
         let reasons = DisconnectReason::ALL.into_iter();
         all.extend(reasons.map(|reason| ControlMessage::Disconnect { reason, retry_s: 77 }));
@@ -214,6 +232,8 @@ mod tests {
         for (kind, body) in [
             (control::DISCONNECT, &[10, 0, 0, 0][..]),
             (control::DISCONNECT, &[0, 1, 0, 0]),
+            (control::MOVED, &[0, 0xC1, 0xAB, 0]),
+            (control::MOVED, &[0, 0, 0, 0]),
             (control::REKEY_REQUEST, &[]),
             (0, &[]),
             (255, &[]),
@@ -224,5 +244,11 @@ mod tests {
         for (number, reason) in DisconnectReason::ALL.into_iter().enumerate() {
             assert_eq!(DisconnectReason::from_wire(number as u8), Some(reason));
         }
+    }
+
+    #[test]
+    fn moved_is_the_new_id_in_four_bytes() {
+        let moved = ControlMessage::Moved { connection: ConnectionId(0x00ab_c103) };
+        assert_eq!(bytes(moved), [5, 0, 16, 0x03, 0xC1, 0xAB, 0x00]);
     }
 }

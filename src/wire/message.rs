@@ -36,6 +36,8 @@ pub mod control {
     pub const REKEY_RESPONSE: u8 = 14;
     /// Reserved: resumption.
     pub const RESUME_TICKET: u8 = 15;
+    /// Gives the session another connection id.
+    pub const MOVED: u8 = 16;
 }
 
 /// Type numbers of game messages, client to server.
@@ -101,7 +103,7 @@ const fn rule(direction: Direction, channel: Channel, kind: u8, from: Stage) -> 
 }
 
 /// Everything that may be said. What is not in this table is a violation.
-const ALLOWED: [Rule; 13] = {
+const ALLOWED: [Rule; 14] = {
     use Channel::{Control, Unreliable};
     use Direction::{ToClient, ToServer};
     use Stage::{Confirmed, Unconfirmed};
@@ -119,6 +121,8 @@ const ALLOWED: [Rule; 13] = {
         rule(ToClient, Control, control::PING, Unconfirmed),
         rule(ToClient, Control, control::PONG, Unconfirmed),
         rule(ToClient, Control, control::ACK, Unconfirmed),
+        // A server moves players in the world only. The client may not have seen itself there yet.
+        rule(ToClient, Control, control::MOVED, Confirmed),
         rule(ToClient, Unreliable, to_client::DELTA_SYNC, Confirmed),
     ]
 };
@@ -306,6 +310,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(allowed, 2 * 3 + 5 * 2 + 5 * 3 + 2);
+        assert_eq!(allowed, 2 * 3 + 5 * 2 + 5 * 3 + 2 * 2);
     }
 }

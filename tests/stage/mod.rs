@@ -18,8 +18,8 @@ use tidelock::limits::{DATAGRAM_MAX, HEADER_LEN, SNAPSHOT_BUDGET, TAG_LEN};
 use tidelock::metrics::Counters;
 use tidelock::net::{BATCH, Backend, Datagram, Port, ReceiveHandler, ReceiveReport, SendReport};
 use tidelock::shard::{
-    EntryRules, GateEnd, Links, Page, Regroup, Report, Shard, ShardConfig, Timer, ToShard, Waiters,
-    links, pair,
+    EntryRules, GateEnd, Links, Page, Regroup, Report, Shard, ShardConfig, Timer, ToGate, ToShard,
+    Waiters, links, pair,
 };
 use tidelock::time::Nanos;
 use tidelock::units::{EntityId, TickRate};
@@ -109,9 +109,10 @@ impl Timer for StageClock {
     }
 }
 
-struct Bot {
-    id: ConnectionId,
-    shard: usize,
+pub(crate) struct Bot {
+    pub(crate) id: ConnectionId,
+    /// Where its packets go: by the id, as the kernel steers them.
+    pub(crate) shard: usize,
     key: PacketKey,
     sequence: u64,
     input: u32,
@@ -150,7 +151,11 @@ pub(crate) struct Stage {
     /// What it takes to make a shard like the first ones.
     config: ShardConfig,
     page: Page,
-    bots: Vec<Bot>,
+    pub(crate) bots: Vec<Bot>,
+    /// Newest sequence that each player got, whoever sent it.
+    newest: Vec<u64>,
+    /// Next slot of each shard for somebody who comes from another.
+    spare: Vec<u16>,
     dice: SeededEntropy,
 }
 
@@ -163,18 +168,19 @@ impl Stage {
             ..InterestConfig::default()
         };
         let per_shard = players.div_ceil(shards);
-        let page = Page::new(per_shard, interest.radii(), interest.leave_factor);
+        let page = Page::new(2 * per_shard, interest.radii(), interest.leave_factor);
         let (keeper, members) = exchange(shards, players, 0, &page);
         let config = ShardConfig {
             socket_index: 1,
-            players: per_shard,
-            entities: per_shard,
+            // Room for those who come from other shards.
+            players: 2 * per_shard,
+            entities: 2 * per_shard,
             rate: TickRate::DEFAULT,
             budget: SNAPSHOT_BUDGET,
             entry: EntryRules { seed: 1, spawn },
             canary_seed: 1,
         };
-        let desks = members.into_iter().zip(links(shards, per_shard));
+        let desks = members.into_iter().zip(links(shards, config.entities).1);
         let mut stage = Self {
             desks: desks.map(|(member, links)| Desk::new(config, member, links, players)).collect(),
             busy: Nanos(0),
@@ -183,6 +189,8 @@ impl Stage {
             config,
             page,
             bots: Vec::new(),
+            newest: vec![0; players],
+            spare: vec![per_shard as u16; shards],
             dice: SeededEntropy(1),
         };
         for player in 0..players {
@@ -267,7 +275,7 @@ impl Stage {
         desk.inbox.push((player, [0; 128], 0));
         let (_, bytes, len) = desk.inbox.last_mut().expect("just pushed");
         let mut writer = Writer::new(&mut bytes[..128 - TAG_LEN]);
-        let newest = desk.port.newest[player];
+        let newest = self.newest[player];
         let mut flags = Flags::SEALED;
         if newest > 0 {
             flags = flags.with(Flags::ACKNOWLEDGMENT);
@@ -302,6 +310,29 @@ impl Stage {
         }
     }
 
+    /// Asks for `player` to go to the shard at place `to`, as the gate does; its session is what is
+    /// returned, once it has arrived.
+    pub(crate) fn hand_over(&mut self, player: usize, to: usize) -> ConnectionId {
+        let slot = self.spare[to];
+        self.spare[to] += 1;
+        let id = ConnectionId::from_parts(to as u8 + 1, slot, 7);
+        let Bot { id: from, shard, .. } = self.bots[player];
+        let order = ToShard::HandOver(from, id);
+        self.desks[shard].gate.to_shard.send(order).expect("there is room");
+        id
+    }
+
+    /// Lets all shards read their mail and what others handed on; returns what they tell the gate.
+    pub(crate) fn exchange_mail(&mut self) -> Vec<ToGate> {
+        let mut told = Vec::new();
+        for Desk { shard, port, gate, .. } in &mut self.desks {
+            let nothing = shard.receive(port, 0, Duration::ZERO, &self.clock);
+            nothing.expect("this port does not fail");
+            told.extend(std::iter::from_fn(|| gate.from_shard.receive()));
+        }
+        told
+    }
+
     /// One tick: all shards simulate and meet, then all replicate.
     pub(crate) fn tick(&mut self) {
         let last = self.desks.len() - 1;
@@ -318,6 +349,9 @@ impl Stage {
         for Desk { shard, port, .. } in &mut self.desks {
             assert_eq!(shard.member_mut().poll(), Meeting::Met);
             shard.replicate(port, &self.clock).expect("this port does not fail");
+            for (newest, sent) in self.newest.iter_mut().zip(&port.newest) {
+                *newest = (*newest).max(*sent);
+            }
         }
         self.clock.ticks.set(self.clock.ticks.get() + 1);
     }
@@ -336,7 +370,7 @@ impl Stage {
         let shards = self.desks.len();
         let replaced: Box<[bool]> = (0..shards).map(|place| place == lost).collect();
         let mut gone = None;
-        let links = links(shards, self.config.entities);
+        let (_, links) = links(shards, self.config.entities);
         for (place, (member, links)) in members.into_iter().zip(links).enumerate() {
             let desk = &mut self.desks[place];
             if place == lost {

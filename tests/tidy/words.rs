@@ -68,6 +68,7 @@ const QUOTED: &[(&str, u64)] = &[
     ("INPUT_BUCKET", limits::INPUT_BUCKET as u64),
     ("HEARTBEAT_MS", limits::HEARTBEAT_MS),
     ("TIMEOUT_MS", limits::TIMEOUT_MS),
+    ("MOVED_INTERVAL_MS", limits::MOVED_INTERVAL_MS),
     ("VIOLATION_LIMIT", limits::VIOLATION_LIMIT as u64),
     ("VISIBLE_MAX", limits::VISIBLE_MAX as u64),
     ("HISTORY_TICKS", limits::HISTORY_TICKS as u64),

@@ -2,6 +2,7 @@
 //! test wants to say. It encodes nothing on its own.
 
 mod joining;
+mod moving;
 mod snapshots;
 
 use super::{Client, ClientError, Event, Scratch, State, Ticket};

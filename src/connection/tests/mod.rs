@@ -1,5 +1,6 @@
 //! One table of sessions, and clients of a few lines that say whatever a test wants.
 
+mod handover;
 mod hostile;
 mod liveness;
 mod messages;
@@ -27,6 +28,7 @@ enum Event {
     Input(Slot, u32, InputFrame),
     Acked(Slot, u64),
     Closed(Slot, CloseReason),
+    Released(Slot),
 }
 
 #[derive(Default)]
@@ -47,6 +49,9 @@ impl Sink for Record {
     }
     fn closed(&mut self, slot: Slot, reason: CloseReason) {
         self.0.push(Event::Closed(slot, reason));
+    }
+    fn released(&mut self, slot: Slot) {
+        self.0.push(Event::Released(slot));
     }
 }
 
@@ -197,7 +202,11 @@ struct Bench {
 
 impl Bench {
     fn new(capacity: usize) -> Self {
-        let config = SessionsConfig { socket_index: SOCKET, capacity, tick_hz: 60, seed: 9 };
+        Self::on_socket(SOCKET, capacity)
+    }
+
+    fn on_socket(socket_index: u8, capacity: usize) -> Self {
+        let config = SessionsConfig { socket_index, capacity, tick_hz: 60, seed: 9 };
         Self {
             sessions: Sessions::new(config),
             counters: Counters::default(),
@@ -243,8 +252,12 @@ impl Bench {
     }
 
     fn deliver_batch(&mut self, batch: &mut Batch) {
+        self.run(batch, |to, _, _| panic!("{to:?} is nobody"));
+    }
+
+    fn run(&mut self, batch: &mut Batch, forward: impl FnMut(ConnectionId, SocketAddr, &[u8])) {
         let Self { sessions, counters, sink, now } = self;
-        sessions.admit_batch(*now, batch, counters);
+        sessions.admit_batch(*now, batch, counters, forward);
         sessions.open_batch(*now, batch, counters);
         sessions.decode_batch(*now, batch, counters, sink);
     }
@@ -290,7 +303,7 @@ impl Bench {
         let s = &self.sessions;
         let keys: Vec<bool> = s.keys.iter().map(Option::is_some).collect();
         format!(
-            "{} {} {:?} {:?} {keys:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            "{} {} {:?} {:?} {keys:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
             s.live,
             s.poll_at,
             s.ingress,
@@ -301,6 +314,7 @@ impl Bench {
             s.pending,
             s.violations,
             s.address,
+            s.transfer,
             self.sink.0,
         )
     }

@@ -56,6 +56,7 @@ impl Engine {
                             addressing.learn(connection, index);
                         }
                     }
+                    Ok(Event::Moved(connection)) => addressing.learn(connection, index),
                     Ok(Event::Stale) => totals.stale_snapshots += 1,
                     Ok(Event::Closed) => standing.settle(player),
                     Ok(Event::Confirmed | Event::Nothing | Event::Advice { .. }) => {}

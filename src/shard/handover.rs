@@ -1,0 +1,223 @@
+//! A player goes from one shard to another between two ticks: session, entity, and what replication
+//! knows of it, by value through a bounded queue.
+//!
+//! ```text
+//! tick j      the gate asks; the old shard publishes who is the entity's host from j + 2 on
+//! tick j + 1  the old shard simulates and publishes the entity for the last time, then packs it
+//!   meeting
+//!             the new shard unpacks it and sends the snapshot of j + 1
+//! tick j + 2  the new shard simulates it
+//! ```
+//! So no tick is simulated twice or left out, no snapshot is missing, and what others send to the
+//! entity arrives where it is. The published row stays where it is, so the history and what viewers
+//! remember of the entity are as good as before. **Policy for a full queue:** room is reserved when
+//! the move is announced; without room it waits.
+
+use super::players::Newcomer;
+use super::{Links, Shard, ToGate};
+use crate::connection::{HandedOver, Slot};
+use crate::limits::DATAGRAM_MAX;
+use crate::metrics::{Counter, Counters, DropReason};
+use crate::net::Datagram;
+use crate::replicate::ViewerTable;
+use crate::time::Nanos;
+use crate::units::Tick;
+use crate::wire::{ConnectionId, DisconnectReason};
+use crate::world::EntityRecord;
+use std::net::SocketAddr;
+
+/// Players under way from one shard to another at a time.
+pub(super) const PARCELS: usize = 8;
+/// Datagrams under way from one socket to another at a time.
+pub(super) const FORWARDS: usize = 64;
+
+/// A player under way.
+#[derive(Debug)]
+pub(super) struct Parcel {
+    session: HandedOver,
+    entity: EntityRecord,
+    table: ViewerTable,
+    newcomer: Newcomer,
+}
+
+/// A datagram that came to the wrong socket.
+#[derive(Debug)]
+pub struct Forwarded {
+    /// The session it is for; `ConnectionId::GATE` if its header says so.
+    to: ConnectionId,
+    from: SocketAddr,
+    length: u16,
+    bytes: [u8; DATAGRAM_MAX],
+}
+
+impl Forwarded {
+    /// A copy of `datagram`; `None` if it is longer than any packet.
+    pub fn new(to: ConnectionId, from: SocketAddr, datagram: &[u8]) -> Option<Self> {
+        let mut bytes = [0; DATAGRAM_MAX];
+        bytes.get_mut(..datagram.len())?.copy_from_slice(datagram);
+        Some(Self { to, from, length: datagram.len() as u16, bytes })
+    }
+
+    /// Where it came from.
+    pub fn from(&self) -> SocketAddr {
+        self.from
+    }
+
+    /// The datagram.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+
+    /// The session it is for.
+    pub(super) fn to(&self) -> ConnectionId {
+        self.to
+    }
+}
+
+/// A move that the gate asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Move {
+    /// The session as it is called here.
+    from: ConnectionId,
+    /// As it will be called.
+    to: ConnectionId,
+    /// The tick in which the new host was published, 0 = not yet.
+    announced: Tick,
+}
+
+impl Move {
+    pub(super) fn new(from: ConnectionId, to: ConnectionId) -> Self {
+        Self { from, to, announced: 0 }
+    }
+
+    fn host(&self) -> usize {
+        usize::from(self.to.socket()) - 1
+    }
+}
+
+impl Shard {
+    /// Announces the moves that can be made in the next tick: the rows of their entities, published
+    /// already, are published once more with their new host. Moves that have lost their point are
+    /// dropped, and the gate is told.
+    pub(super) fn announce_moves(&mut self) {
+        let mut place = 0;
+        while place < self.moves.len() {
+            let Move { from, announced, .. } = self.moves[place];
+            let host = self.moves[place].host();
+            let slot = from.slot();
+            let row = self.players.row(slot).filter(|_| self.sessions.id(slot) == Some(from));
+            let Some(row) = row.filter(|_| self.sessions.can_hand_over(slot)) else {
+                let Move { to, .. } = self.moves.swap_remove(place);
+                self.tell_gate_stayed(to);
+                continue;
+            };
+            let under_way = self.moves.iter().filter(|m| m.announced > 0 && m.host() == host);
+            if announced == 0 && under_way.count() < self.links.parcels.room(host) {
+                self.moves[place].announced = self.tick;
+                self.world.publish_host(row, &mut self.member, host as u8);
+            }
+            place += 1;
+        }
+    }
+
+    /// Packs the players whose move was announced in the tick before. Their entities have been
+    /// simulated and published for the last time here.
+    pub(super) fn send_parcels(&mut self, now: Nanos) {
+        let mut place = 0;
+        while place < self.moves.len() {
+            let Move { announced, .. } = self.moves[place];
+            if announced == 0 || announced >= self.tick {
+                place += 1;
+                continue;
+            }
+            let Move { from, to, .. } = self.moves.swap_remove(place);
+            if !self.send_parcel(from, to, now) {
+                self.tell_gate_stayed(to);
+            }
+        }
+    }
+
+    fn send_parcel(&mut self, from: ConnectionId, to: ConnectionId, now: Nanos) -> bool {
+        let slot = from.slot();
+        if self.sessions.id(slot) != Some(from) {
+            return false;
+        }
+        let Some(row) = self.players.row(slot) else { return false };
+        let Some(session) = self.sessions.hand_over(slot, to, now) else { return false };
+        let newcomer = self.players.take_out(slot, to);
+        let host = usize::from(to.socket()) - 1;
+        self.world.publish_host(row, &mut self.member, host as u8);
+        let entity = self.world.take_out(row).expect("a player inside has an entity");
+        let table = self.replicator.take_out(slot);
+        self.member.hand_over(entity.seat(), host);
+        let parcel = Parcel { session, entity, table, newcomer };
+        let sent = self.links.parcels.send(host, self.tick, parcel);
+        debug_assert!(sent.is_ok(), "room was reserved");
+        self.counters.add(Counter::HandedOver, 1);
+        true
+    }
+
+    /// Unpacks the players that came with the tick that was just met.
+    pub(super) fn unpack_parcels(&mut self, now: Nanos) {
+        let tick = self.tick;
+        while let Some(parcel) = self.links.parcels.receive_one(tick) {
+            let Parcel { session, entity, table, newcomer } = parcel;
+            let id = session.id();
+            let slot = match self.sessions.take_over(session, now) {
+                Ok(slot) => slot,
+                Err(_) => {
+                    // The gate has given the slot to somebody else: its mistake, counted.
+                    self.lose_parcel(&entity, id);
+                    continue;
+                }
+            };
+            let Ok(row) = self.world.put_in(&entity) else {
+                self.end_unpacked(slot, &entity, id);
+                continue;
+            };
+            self.replicator.put_in(slot, table);
+            self.players.put_in(slot, row, newcomer);
+            self.tell_gate(ToGate::Moved(id));
+            if self.stopping {
+                self.end(slot, DisconnectReason::Maintenance);
+            }
+        }
+    }
+
+    fn end_unpacked(&mut self, slot: Slot, entity: &EntityRecord, id: ConnectionId) {
+        self.sessions.disconnect(slot, DisconnectReason::Full, &self.counters);
+        self.lose_parcel(entity, id);
+    }
+
+    fn lose_parcel(&mut self, entity: &EntityRecord, id: ConnectionId) {
+        self.counters.as_ref().drop(DropReason::QueueFull);
+        self.member.vacate(entity.seat());
+        self.tell_gate(ToGate::Closed(id));
+    }
+}
+
+/// Hands a datagram for the former id of a session on to the session, which is `to` now.
+pub(super) fn forward(
+    links: &mut Links,
+    to: ConnectionId,
+    from: SocketAddr,
+    datagram: &[u8],
+    counters: &Counters,
+) {
+    send(links, to.socket(), Forwarded::new(to, from, datagram), counters);
+}
+
+/// Hands a datagram on to the socket that it should have come to.
+pub(super) fn hand_on(links: &mut Links, socket: u8, datagram: &Datagram<'_>, counters: &Counters) {
+    let forwarded = Forwarded::new(ConnectionId::GATE, datagram.from, datagram.payload);
+    send(links, socket, forwarded, counters);
+}
+
+fn send(links: &mut Links, socket: u8, forwarded: Option<Forwarded>, counters: &Counters) {
+    let sent = forwarded.is_some_and(|it| links.forwards.send(socket.into(), 0, it).is_ok());
+    if sent {
+        counters.add(Counter::Forwarded, 1);
+    } else {
+        counters.drop(DropReason::QueueFull);
+    }
+}
