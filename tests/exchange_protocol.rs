@@ -1,5 +1,7 @@
-//! The protocol of the exchange under a model checker: every interleaving of two or three members,
-//! and every value that the memory model lets an atomic return.
+//! The protocol of the exchange under a model checker: interleavings of two or three members, and
+//! the values that the memory model lets an atomic return. Models without a bound are explored in
+//! full; the others up to the preemptions that each names, and three members that wait look a few
+//! times only, so for those it is a search and no proof.
 //!
 //! The barrier and the sleepers are the very files of the product, compiled here over `loom`'s
 //! atomics. Pages, history and owners are models of `src/exchange/columns.rs`: the same arithmetic
