@@ -50,6 +50,9 @@ pub(super) struct DemoArgs {
     /// Simulation threads of the server, one core each.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=255))]
     shards: u16,
+    /// Players that may share an address of 127/8, 1 to 16: so that a small machine can make more.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    per_address: u32,
     /// Accept more shards than cores: for tests on small machines.
     #[arg(long)]
     oversubscribe: bool,
@@ -86,6 +89,7 @@ pub(super) fn run(arguments: &DemoArgs) -> Result<ExitCode, String> {
     let keys = BackendKeys::load(&run_dir.dev_keys(port))?;
     let config = SwarmConfig {
         rate: u32::from(arguments.tick_rate),
+        per_address: arguments.per_address,
         profile,
         seed: arguments.seed,
         ..SwarmConfig::new(server.address, keys, arguments.players)

@@ -1,9 +1,10 @@
 //! From which address a bot speaks, when its turn is, and which bot a datagram is for. No hashing:
 //! sealed packets name a session, handshake packets the bot in their nonce, and both are an index.
 //!
-//! On loopback bots that have their turns one after the other share an address, like players behind
-//! one router. Their inputs leave together, and the kernel takes them as one message (see
-//! [`crate::net::SourcedPort`]). They join far apart, as a server limits handshakes by address:
+//! Every bot has an address of its own on loopback, unless it is asked for less: then bots that
+//! have their turns one after the other share one, like players behind a router. Their inputs leave
+//! together, and the kernel takes them as one message (see [`crate::net::SourcedPort`]). They join
+//! far apart, as a server limits handshakes by address:
 //!
 //! ```text
 //! bot    0   1   2   3   4   5          joins in this order
@@ -20,9 +21,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 const FIRST_SOURCE: u32 = 0x7F01_0000;
 /// Addresses from `FIRST_SOURCE` to the end of 127/8, its broadcast address left out.
 const SOURCES: u32 = 0x00FE_FFFF;
-/// Bots that share an address, at most. Longer runs gain little: a datagram costs 0.6 us in a run
-/// of 16 and 0.5 us in one of 32.
-const GROUP_MAX: u32 = 16;
+/// Bots that can share an address, at most. Longer runs gain little: a datagram costs 0.6 us in a
+/// run of 16 and 0.5 us in one of 32.
+pub const PER_ADDRESS_MAX: u32 = 16;
 /// Time between two bots of one address that begin to join, at least, as a fraction of a second. A
 /// server allows an address 20 handshake packets a second, and a bot needs two.
 const JOINS_PER_ADDRESS_PER_S: f64 = 4.0;
@@ -43,7 +44,8 @@ pub(super) struct Addressing {
 
 impl Addressing {
     /// For a server at `server`; `first` is the number of this thread's first bot among all, and
-    /// `connects_per_s` of them begin to join each second.
+    /// `connects_per_s` of them begin to join each second. At most `per_address` share an address,
+    /// fewer if they would join too fast after each other.
     ///
     /// # Errors
     /// If there are more bots than addresses.
@@ -52,6 +54,7 @@ impl Addressing {
         first: u32,
         players: u32,
         connects_per_s: f64,
+        per_address: u32,
     ) -> Result<Self, String> {
         let (size, first) = match server.ip() {
             IpAddr::V4(ip) if ip.is_loopback() => {
@@ -60,7 +63,7 @@ impl Addressing {
                 }
                 let addresses = connects_per_s / JOINS_PER_ADDRESS_PER_S;
                 let size = (f64::from(players) / addresses) as u32;
-                (size.clamp(1, GROUP_MAX), Some(FIRST_SOURCE + first))
+                (size.clamp(1, per_address.clamp(1, PER_ADDRESS_MAX)), Some(FIRST_SOURCE + first))
             }
             IpAddr::V4(_) | IpAddr::V6(_) => (1, None),
         };
@@ -142,7 +145,8 @@ mod tests {
         let server: SocketAddr = "127.0.0.1:7777".parse().unwrap();
         for (players, connects_per_s) in [(1, 800.0), (100, 800.0), (3_001, 800.0), (5_000, 400.0)]
         {
-            let addressing = Addressing::choose(server, 5_000, players, connects_per_s).unwrap();
+            let addressing =
+                Addressing::choose(server, 5_000, players, connects_per_s, 16).unwrap();
             let size = addressing.size;
             assert!(addressing.turns() >= players && addressing.turns() < players + size);
             let apart = f64::from(addressing.groups) / connects_per_s;
@@ -157,13 +161,13 @@ mod tests {
             let bots: HashSet<_> = (0..addressing.turns()).map(|t| addressing.bot(t)).collect();
             assert_eq!(bots.len(), addressing.turns() as usize);
         }
-        assert!(Addressing::choose(server, u32::MAX, 1, 1.0).is_err());
+        assert!(Addressing::choose(server, u32::MAX, 1, 1.0, 1).is_err());
     }
 
     #[test]
     fn bots_are_found_by_nonce_then_by_session() {
         let server: SocketAddr = "[2001:db8::1]:7777".parse().unwrap();
-        let mut addressing = Addressing::choose(server, 0, 10, 1.0).unwrap();
+        let mut addressing = Addressing::choose(server, 0, 10, 1.0, 16).unwrap();
         let mut cookie = [0; 76];
         Header::HANDSHAKE.write(cookie.first_chunk_mut().unwrap());
         cookie[16..24].copy_from_slice(&Addressing::nonce(7, 99));

@@ -24,6 +24,7 @@ mod schedule;
 mod table;
 mod totals;
 
+pub use addressing::PER_ADDRESS_MAX;
 pub use board::{Live, Stage};
 pub use conduct::{AskServer, Conducted, Moment, Plan, Progress, conduct};
 pub use crew::{Crew, SwarmReport};
@@ -39,7 +40,8 @@ use std::net::SocketAddr;
 /// What a swarm does.
 #[derive(Clone, Debug)]
 pub struct SwarmConfig {
-    /// The server. On 127/8 up to 16 bots share a source address, else all do.
+    /// The server. On 127/8 every bot has an address of its own, see `per_address`; else all share
+    /// one.
     pub server: SocketAddr,
     /// Mints the bots' tokens.
     pub keys: BackendKeys,
@@ -55,6 +57,9 @@ pub struct SwarmConfig {
     pub seed: u64,
     /// Bots that begin to join per second, all threads together.
     pub connects_per_s: u32,
+    /// Bots that may share an address on 127/8, 1 to [`PER_ADDRESS_MAX`]. Those that do send all
+    /// their inputs in one system call, which the server cannot tell and the generator can.
+    pub per_address: u32,
     /// Bytes of plaintext a snapshot's packet may have; more is a fault of the server.
     pub budget: usize,
 }
@@ -68,6 +73,7 @@ impl SwarmConfig {
             players,
             first_player: 1,
             rate: 60,
+            per_address: 1,
             profile: Profile::Uniform,
             seed: 1,
             connects_per_s: 800,

@@ -152,7 +152,13 @@ impl Engine {
         board: Arc<Board>,
     ) -> Result<Self, String> {
         let count = bots.end - bots.start;
-        let addressing = Addressing::choose(config.server, bots.start, count, connects_per_s)?;
+        let addressing = Addressing::choose(
+            config.server,
+            bots.start,
+            count,
+            connects_per_s,
+            config.per_address,
+        )?;
         let port = SourcedPort::bind(&SourcedConfig {
             sources: addressing.sources(config.server),
             port: 0,
