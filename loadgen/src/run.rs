@@ -142,6 +142,9 @@ fn write_json(path: &Path, conducted: &Conducted) -> Result<(), String> {
 
 /// Says whether the run was clean, and what was not.
 fn verdict(conducted: &Conducted) -> ExitCode {
+    for note in conducted.notes() {
+        tidelock::cli::say(format_args!("note: {note}"));
+    }
     let faults = conducted.faults();
     for fault in &faults {
         tidelock::cli::say(format_args!("NOT CLEAN: {fault}"));

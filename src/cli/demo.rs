@@ -113,6 +113,7 @@ pub(super) fn run(arguments: &DemoArgs) -> Result<ExitCode, String> {
 
 /// Says whether the run was clean, and what was not.
 fn verdict(run: &Conducted) -> ExitCode {
+    run.notes().iter().for_each(|note| super::say(format_args!("note: {note}")));
     let faults = run.faults();
     if faults.is_empty() {
         super::say("clean: nothing lost, no errors, every promise kept");

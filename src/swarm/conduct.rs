@@ -149,6 +149,15 @@ pub fn conduct(
 }
 
 impl Conducted {
+    /// What is no fault and makes figures incomparable all the same, a sentence each.
+    pub fn notes(&self) -> Vec<String> {
+        let shed = self.report.server.as_ref().map_or(0.0, |server| server.shed_share * 100.0);
+        let sheds = shed > 0.0;
+        let note =
+            format!("the server shed load in {shed:.1} % of its ticks, see the overload ladder");
+        sheds.then_some(note).into_iter().collect()
+    }
+
     /// What kept the run from being clean, a sentence each; empty if it was.
     pub fn faults(&self) -> Vec<String> {
         let (report, client) = (&self.report, &self.report.client);
@@ -169,8 +178,6 @@ impl Conducted {
         fault(lost > 0, format!("{lost} datagrams to the server were lost"));
         if let Some(server) = &report.server {
             fault(server.lost > 0, format!("the server lost {} datagrams", server.lost));
-            let shed = server.shed_share * 100.0;
-            fault(shed > 0.0, format!("the server shed load in {shed:.1} % of its ticks"));
             let period_us = 1e6 / f64::from(report.tick_hz.max(1));
             let slow = server.tick_us.p99 > period_us;
             let p99 = server.tick_us.p99 / 1000.0;

@@ -134,6 +134,9 @@ pub(crate) fn run(arguments: &BenchArgs) -> Result<ExitCode, String> {
         std::fs::write(path, report)
             .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
+    for note in outcome.notes() {
+        tidelock::cli::say(format_args!("note: {note}"));
+    }
     let faults = outcome.faults();
     for fault in &faults {
         tidelock::cli::say(format_args!("NOT CLEAN: {fault}"));

@@ -157,6 +157,11 @@ impl Outcome {
         report
     }
 
+    /// What is no fault and makes figures incomparable all the same.
+    pub(super) fn notes(&self) -> Vec<String> {
+        self.servers.iter().flat_map(|(_, rounds)| rounds).flat_map(Conducted::notes).collect()
+    }
+
     /// What makes the comparison worth less, a sentence each.
     pub(super) fn faults(&self) -> Vec<String> {
         let mut faults: Vec<String> = self
