@@ -14,7 +14,7 @@ use tidelock::connection::Admission;
 use tidelock::crypto::aead::PacketKey;
 use tidelock::exchange::{Keeper, Meeting, Member, exchange};
 use tidelock::host::entropy::SeededEntropy;
-use tidelock::limits::{DATAGRAM_MAX, HEADER_LEN, SNAPSHOT_BUDGET, TAG_LEN};
+use tidelock::limits::{DATAGRAM_MAX, HEADER_LEN, SLOTS_PER_SHARD, SNAPSHOT_BUDGET, TAG_LEN};
 use tidelock::metrics::Counters;
 use tidelock::net::{BATCH, Backend, Datagram, Port, ReceiveHandler, ReceiveReport, SendReport};
 use tidelock::shard::{
@@ -173,7 +173,7 @@ impl Stage {
         let config = ShardConfig {
             socket_index: 1,
             // Room for those who come from other shards.
-            players: 2 * per_shard,
+            players: (2 * per_shard).min(SLOTS_PER_SHARD),
             entities: 2 * per_shard,
             rate: TickRate::DEFAULT,
             budget: SNAPSHOT_BUDGET,
