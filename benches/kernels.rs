@@ -89,8 +89,9 @@ fn quantizes(c: &mut Criterion) {
             gravity: GRAVITY,
             heading: 0,
             posture: posture_word(0, flags::IS_ALIVE),
-            vitals: vitals_word(255, 255),
+            vitals: vitals_word(255, 255, 0),
             effects: 0,
+            tilt: 0,
         })
         .collect();
     let mut rows = vec![(QuantizedState::DEFAULT, 0_u32); ENTITIES as usize];

@@ -128,7 +128,7 @@ impl Scene {
     fn viewer_state(&self, viewer: u16) -> ViewerState {
         let columns = self.world.columns();
         let row = self.rows[usize::from(viewer)] as usize;
-        let QuantizedState { yaw, animation, flags, health, mana, effects, .. } =
+        let QuantizedState { yaw, animation, flags, health, mana, faction, effects, .. } =
             columns.quantized[row];
         let own = OwnState {
             id: columns.ids[row],
@@ -139,10 +139,12 @@ impl Scene {
             flags,
             health,
             mana,
+            faction,
             effects,
         };
         let last_processed_input = columns.last_input[row];
-        ViewerState { last_processed_input, own: Some(own), sequence: self.tick.into() }
+        let sequence = self.tick.into();
+        ViewerState { last_processed_input, own: Some(own), enemies: 0, sequence }
     }
 }
 

@@ -89,6 +89,8 @@ pub const SELECT_STAGGER: u32 = 4;
 
 /// Entities in one world, all shards together: 20 bits of the entity id.
 pub const ENTITIES_MAX: usize = 1 << 20;
+/// Factions that can be at war, the one that stands for no side included (fixed by the protocol).
+pub const FACTIONS_MAX: usize = 64;
 
 /// Handshake limiter: packets each second from one IPv4 address or IPv6 /64.
 pub const HANDSHAKES_PER_SOURCE_PER_S: u32 = 20;

@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 /// State of one entity at one tick, as integers. 32 bytes, so two rows share a cache line.
 ///
 /// Positions are steps of 1.5625 cm from the south-west corner of the map's floor (`units::STEP`);
-/// velocities are cm/s; yaw is a 65,536th of a turn.
+/// velocities are cm/s; yaw, pitch and roll are 65,536ths of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct QuantizedState {
@@ -22,18 +22,23 @@ pub struct QuantizedState {
     pub velocity: [i16; 3],
     /// Animation state, meaning set by the game.
     pub animation: u8,
-    /// `EntityFlags` bits.
+    /// Bits of [`flags`].
     pub flags: u8,
     /// 0..=255 of the maximum.
     pub health: u8,
     /// 0..=255 of the maximum.
     pub mana: u8,
+    /// Whose side it is on, 0 = nobody's.
+    pub faction: u8,
     /// Zero; keeps the layout free of padding.
-    pub reserved: u16,
-    /// Buff and debuff bits.
+    pub reserved: u8,
+    /// Buffs and debuffs, bits of [`effects`].
     pub effects: u32,
-    /// Zero; fills the row to 32 bytes.
-    pub reserved_tail: u32,
+    /// Up (positive) or down, after the yaw. Zero unless [`Kind::has_full_rotation`].
+    pub pitch: i16,
+    /// To the right (positive) or left, after yaw and pitch. Zero unless
+    /// [`Kind::has_full_rotation`].
+    pub roll: i16,
 }
 
 const _: () = assert!(size_of::<QuantizedState>() == 32);
@@ -42,6 +47,12 @@ impl QuantizedState {
     /// Where it stands, centimetres: within a step of the truth.
     pub fn position(&self) -> [f32; 3] {
         [self.x as f32 * STEP, self.y as f32 * STEP, f32::from(self.z) * STEP]
+    }
+
+    /// Whether nobody may be told of it.
+    #[inline]
+    pub fn is_hidden(&self) -> bool {
+        is_hidden(self.flags, self.effects)
     }
 
     /// The state a full entry on the wire is described against: nothing set, health and mana full.
@@ -55,28 +66,58 @@ impl QuantizedState {
         flags: 0,
         health: 255,
         mana: 255,
+        faction: 0,
         reserved: 0,
         effects: 0,
-        reserved_tail: 0,
+        pitch: 0,
+        roll: 0,
     };
 }
 
-/// Bits of `QuantizedState::flags`.
+/// Whether an entity with these [`flags`] and [`effects`] is hidden: either of the two bits called
+/// invisible is enough.
+#[inline]
+pub const fn is_hidden(flags: u8, effects: u32) -> bool {
+    flags & flags::IS_INVISIBLE != 0 || effects & effects::INVISIBLE != 0
+}
+
+/// Bits of `QuantizedState::flags`. The server sets moving and falling in every tick and clears
+/// alive when health runs out; the others are the game's to set. 0x80 is free.
 pub mod flags {
     /// The entity is alive.
     pub const IS_ALIVE: u8 = 0x01;
     /// The entity is in combat.
     pub const IS_IN_COMBAT: u8 = 0x02;
-    /// The entity moves on its own.
+    /// The entity has a velocity.
     pub const IS_MOVING: u8 = 0x04;
     /// The entity is casting.
     pub const IS_CASTING: u8 = 0x08;
-    /// The entity must not be replicated to others.
+    /// The entity is hidden: others are not told of it.
     pub const IS_INVISIBLE: u8 = 0x10;
     /// The entity cannot act.
     pub const IS_STUNNED: u8 = 0x20;
     /// The entity is in the air.
     pub const IS_FALLING: u8 = 0x40;
+}
+
+/// Bits of `QuantizedState::effects`: buffs and debuffs. The server itself heeds two of them,
+/// `INVISIBLE` and `INVULNERABLE`; what the others do is up to the systems of the game, and so are
+/// the bits from 0x80 on.
+pub mod effects {
+    /// Cannot move.
+    pub const FROZEN: u32 = 0x01;
+    /// Loses health over time.
+    pub const POISONED: u32 = 0x02;
+    /// Loses health over time, and shines.
+    pub const BURNING: u32 = 0x04;
+    /// Moves slowly.
+    pub const SLOWED: u32 = 0x08;
+    /// Cannot act.
+    pub const STUNNED: u32 = 0x10;
+    /// Is hidden: others are not told of it, as with the flag of this name.
+    pub const INVISIBLE: u32 = 0x20;
+    /// Loses no health to attacks.
+    pub const INVULNERABLE: u32 = 0x40;
 }
 
 /// What an entity is; decides how far it can be seen.
@@ -134,6 +175,12 @@ impl Kind {
             Self::Item => "item",
             Self::Effect => "effect",
         }
+    }
+
+    /// Whether it turns about all axes. The others have a yaw only; their pitch and roll are zero
+    /// and never on the wire.
+    pub const fn has_full_rotation(self) -> bool {
+        matches!(self, Self::Projectile | Self::Vehicle)
     }
 
     /// Default distance in centimetres from which a viewer sees an entity of this kind.

@@ -94,6 +94,7 @@ fn body(tick: u32, out: &mut [u8; 1200]) -> usize {
         flags: 1,
         health: 255,
         mana: 255,
+        faction: 0,
         effects: 0,
     };
     let head = SnapshotHead {
@@ -103,6 +104,7 @@ fn body(tick: u32, out: &mut [u8; 1200]) -> usize {
         removals: 0,
         entries: VISIBLE,
         own: Some(own),
+        relations: None,
     };
     let mut at = head.write(out);
     for slot in 0..VISIBLE {

@@ -230,6 +230,7 @@ impl Simulation {
                 flags: 1,
                 health: 255,
                 mana: 255,
+                faction: 0,
                 effects: 0,
             };
             let head = SnapshotHead {
@@ -239,6 +240,7 @@ impl Simulation {
                 removals: 0,
                 entries: 0,
                 own: Some(own),
+                relations: None,
             };
             let mut body = [0; 64];
             let len = head.write(&mut body);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use tidelock::crypto::aead::PacketKey;
-use tidelock::state::{Kind, QuantizedState, flags};
+use tidelock::state::{Kind, QuantizedState, effects, flags};
 use tidelock::units::EntityId;
 use tidelock::wire::snapshot::{EntryBody, OwnState, SnapshotHead, write_entry_head};
 use tidelock::wire::{
@@ -110,6 +110,7 @@ fn snapshot(writer: &mut Writer<'_>) {
         flags: moving,
         health: 255,
         mana: 255,
+        faction: 2,
         effects: 0,
     };
     let head = SnapshotHead {
@@ -117,8 +118,9 @@ fn snapshot(writer: &mut Writer<'_>) {
         last_processed_input: 3,
         base_age: 2,
         removals: 1,
-        entries: 3,
+        entries: 4,
         own: Some(own),
+        relations: Some(1 << 3),
     };
     let base = QuantizedState { x: 1_000, y: 1_000, yaw: 9, ..QuantizedState::DEFAULT };
     let monster = QuantizedState {
@@ -126,15 +128,18 @@ fn snapshot(writer: &mut Writer<'_>) {
         y: 131_000,
         velocity: [-100, 0, 0],
         flags: moving,
+        faction: 3,
         ..QuantizedState::DEFAULT
     };
     let moved = QuantizedState { x: 1_006, y: 998, yaw: 8, ..base };
     let hurt = QuantizedState { health: 200, mana: 100, ..base };
+    let banks = QuantizedState { effects: effects::BURNING, pitch: 300, roll: -2, ..base };
     let differs = "the states differ";
     let entries = [
         (3, 0, EntryBody::full(EntityId(0x0020_0006), Kind::Monster, &monster)),
         (4, 2, EntryBody::delta(&moved, &base).expect(differs)),
         (5, 7, EntryBody::delta(&hurt, &base).expect(differs)),
+        (6, 2, EntryBody::delta(&banks, &base).expect(differs)),
     ];
     put_message(writer, to_client::DELTA_SYNC, |writer| {
         let mut out = [0; 64];

@@ -1,146 +1,16 @@
 //! The world beside a model that is a map of entities, each advanced by the scalar definitions: any
 //! sequence of spawns, despawns, inputs and ticks, under a printed seed.
 
+mod beings;
+
+use beings::{Entity, Seeded};
 use std::collections::BTreeMap;
-use tidelock::kernel::movement::{Body, Intent, JUMP_SPEED, SPRINT_SPEED, WALK_SPEED, advance_one};
-use tidelock::kernel::quantization::{
-    Sample, heading_word, posture_word, quantize_one, vitals_word,
-};
-use tidelock::kernel::{EDGE_XY, EDGE_Z};
-use tidelock::state::{Kind, QuantizedState, flags};
-use tidelock::units::{EntityId, GRAVITY, TickRate};
+use tidelock::state::{Kind, QuantizedState, effects, flags};
+use tidelock::units::{EntityId, TickRate};
 use tidelock::world::{
-    Attributes, HeldSet, Index, Input, Nearest, Row, Spawn, SpawnError, World, WorldConfig, buttons,
+    Attributes, Factions, HeldSet, Index, Input, Nearest, Orientation, Row, Spawn, SpawnError,
+    World, WorldConfig, buttons,
 };
-
-struct Seeded(u64);
-
-impl Seeded {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    fn input(&mut self) -> Input {
-        let bits = self.next();
-        let extreme = |bits: u64| match bits % 5 {
-            0 => i8::MIN,
-            1 => i8::MAX,
-            2 => 0,
-            _ => (bits >> 8) as i8,
-        };
-        Input {
-            move_x: extreme(bits & 0xFFFF),
-            move_y: extreme(bits >> 16 & 0xFFFF),
-            yaw: (bits >> 32) as u16,
-            buttons: (bits >> 48) as u16,
-        }
-    }
-
-    fn spawn(&mut self, id: EntityId) -> Spawn {
-        let mut axis = |edge: f32| match self.below(8) {
-            0 => 0.0,
-            1 => edge,
-            2 => -1e30,
-            3 => f32::MAX,
-            _ => (self.next() >> 40) as f32 / (1 << 24) as f32 * edge,
-        };
-        let position = [axis(EDGE_XY), axis(EDGE_XY), axis(EDGE_Z)];
-        let kind = Kind::ALL[self.below(10).min(7) as usize];
-        Spawn {
-            id,
-            kind,
-            position,
-            yaw: self.next() as u16,
-            faction: self.next() as u8,
-            seat: id.index(),
-        }
-    }
-}
-
-/// One entity of the model.
-struct Entity {
-    kind: Kind,
-    body: Body,
-    intent: Intent,
-    yaw: u16,
-    attributes: Attributes,
-    newest: u32,
-    pending: Option<Input>,
-    heard_ticks_ago: u32,
-    last_input: u32,
-    quantized: QuantizedState,
-    changed: u32,
-}
-
-impl Entity {
-    fn new(spawn: Spawn, next_tick: u32) -> Self {
-        let [x, y, z] = spawn.position;
-        let falls = !matches!(spawn.kind, Kind::Projectile | Kind::StaticBuild | Kind::Effect);
-        let mut entity = Self {
-            kind: spawn.kind,
-            body: Body {
-                position: [x.clamp(0.0, EDGE_XY), y.clamp(0.0, EDGE_XY), z.clamp(0.0, EDGE_Z)],
-                velocity: [0.0; 3],
-            },
-            intent: Intent { gravity: if falls { GRAVITY } else { 0.0 }, ..Intent::default() },
-            yaw: spawn.yaw,
-            attributes: Attributes::SPAWNED,
-            newest: 0,
-            pending: None,
-            heard_ticks_ago: u32::MAX,
-            last_input: 0,
-            quantized: QuantizedState::DEFAULT,
-            changed: next_tick,
-        };
-        entity.quantized = entity.quantize();
-        entity
-    }
-
-    fn quantize(&self) -> QuantizedState {
-        let Attributes { animation, flags, health, mana, effects } = self.attributes;
-        quantize_one(Sample {
-            position: self.body.position,
-            velocity: self.body.velocity,
-            gravity: self.intent.gravity,
-            heading: heading_word(self.yaw),
-            posture: posture_word(animation, flags),
-            vitals: vitals_word(health, mana),
-            effects,
-        })
-    }
-
-    fn tick(&mut self, tick: u32, rate: TickRate) {
-        if let Some(input) = self.pending.take() {
-            self.intent.wish = [input.move_x, input.move_y].map(|axis| f32::from(axis.max(-127)));
-            let sprints = input.buttons & buttons::SPRINT != 0;
-            self.intent.speed = if sprints { SPRINT_SPEED } else { WALK_SPEED };
-            let jumps = input.buttons & buttons::JUMP != 0;
-            self.intent.jump = if jumps { JUMP_SPEED } else { 0.0 };
-            self.yaw = input.yaw;
-            self.last_input = self.newest;
-            self.heard_ticks_ago = 0;
-        } else {
-            self.heard_ticks_ago = self.heard_ticks_ago.saturating_add(1);
-            if self.kind == Kind::Player && self.heard_ticks_ago == rate.ticks_in_ms(500) {
-                self.intent.wish = [0.0; 2];
-                self.intent.jump = 0.0;
-            }
-        }
-        self.body = advance_one(self.body, self.intent, rate.seconds());
-        let quantized = self.quantize();
-        if quantized != self.quantized {
-            self.quantized = quantized;
-            self.changed = tick;
-        }
-    }
-}
 
 const CAPACITY: usize = 70;
 
@@ -167,7 +37,7 @@ impl Run {
 
     fn act(&mut self) {
         let seed = self.seed;
-        match self.random.below(12) {
+        match self.random.below(14) {
             0..2 => {
                 let index = self.random.below(100) as u32;
                 let id = EntityId::from_parts(index, 1 + self.random.below(4095) as u32);
@@ -196,30 +66,52 @@ impl Run {
                     flags: (bits >> 8) as u8 & !flags::IS_INVISIBLE,
                     health: (bits >> 16) as u8,
                     mana: (bits >> 24) as u8,
-                    effects: (bits >> 32) as u32,
+                    effects: (bits >> 32) as u32 & !effects::INVISIBLE,
                 };
                 self.world.set_attributes(row, attributes);
                 if let Some(entity) = self.entity_in(row) {
                     entity.attributes = attributes;
                 }
             }
-            _ => {
+            4 => {
                 let row = self.any_row();
-                let input = self.random.input();
-                let ahead = self.random.below(5) as u32;
-                let Some(entity) = self.entity_in(row) else {
-                    assert!(!self.world.set_input(row, ahead, input), "seed {seed}");
-                    return;
-                };
-                let sequence = (entity.newest + ahead).saturating_sub(2);
-                let newer = sequence > entity.newest;
-                if newer {
-                    entity.newest = sequence;
-                    entity.pending = Some(input);
+                let bits = self.random.next();
+                let (yaw, pitch, roll) = (bits as u16, (bits >> 16) as i16, (bits >> 32) as i16);
+                self.world.set_orientation(row, Orientation { yaw, pitch, roll });
+                if let Some(entity) = self.entity_in(row) {
+                    entity.orientation.yaw = yaw;
+                    if matches!(entity.kind, Kind::Projectile | Kind::Vehicle) {
+                        entity.orientation = Orientation { yaw, pitch, roll };
+                    }
                 }
-                assert_eq!(self.world.set_input(row, sequence, input), newer, "seed {seed}");
             }
+            5 => {
+                let (row, faction) = (self.any_row(), self.random.next() as u8);
+                self.world.set_faction(row, faction);
+                if let Some(entity) = self.entity_in(row) {
+                    entity.faction = faction;
+                }
+            }
+            _ => self.press(),
         }
+    }
+
+    /// An input for whoever lives in some row.
+    fn press(&mut self) {
+        let (seed, row) = (self.seed, self.any_row());
+        let input = self.random.input();
+        let ahead = self.random.below(5) as u32;
+        let Some(entity) = self.entity_in(row) else {
+            assert!(!self.world.set_input(row, ahead, input), "seed {seed}");
+            return;
+        };
+        let sequence = (entity.newest + ahead).saturating_sub(2);
+        let newer = sequence > entity.newest;
+        if newer {
+            entity.newest = sequence;
+            entity.pending = Some(input);
+        }
+        assert_eq!(self.world.set_input(row, sequence, input), newer, "seed {seed}");
     }
 
     /// The seat of an entity is the index of its id here.
@@ -259,6 +151,7 @@ impl Run {
             let entity = &self.model[&id];
             assert_eq!(self.world.row_of(id), Some(row as Row), "seed {seed}");
             assert_eq!(columns.kinds[row], entity.kind, "seed {seed}");
+            assert_eq!(self.world.faction(row as Row), entity.faction, "seed {seed}");
             let position = columns.position.map(|column| column[row].to_bits());
             let velocity = columns.velocity.map(|column| column[row].to_bits());
             assert_eq!(position, entity.body.position.map(f32::to_bits), "seed {seed}, {id:?}");
@@ -388,7 +281,27 @@ fn the_hash_notices_every_part_of_the_state() {
         hash(spawn, None, 0)
     };
     let walk = Input { move_y: 1, yaw: 3, ..Input::default() };
+    let changed = |change: fn(&mut World)| {
+        let mut world = World::new(WorldConfig { capacity: 8, rate: TickRate::DEFAULT });
+        world.spawn(Spawn { kind: Kind::Vehicle, ..spawn }).expect("an empty world has room");
+        change(&mut world);
+        world.apply();
+        world.hash()
+    };
     let mut hashes = vec![
+        changed(|_| ()),
+        changed(|world| world.set_faction(0, 9)),
+        changed(|world| {
+            world.set_orientation(0, Orientation { yaw: 3, pitch: 1, ..Orientation::default() });
+        }),
+        changed(|world| {
+            world.set_orientation(0, Orientation { yaw: 3, roll: 1, ..Orientation::default() });
+        }),
+        changed(|world| {
+            let mut factions = Factions::default();
+            factions.set_enemies(1, 2, true);
+            world.set_factions(factions);
+        }),
         hash(spawn, None, 0),
         hash(spawn, None, 1),
         hash(spawn, Some(walk), 0),
@@ -443,8 +356,11 @@ fn what_is_invisible_is_found_by_nobody() {
     let mut index = Index::new(8, Kind::ALL.map(Kind::radius), 1.1);
     let mut held = HeldSet::new(8);
     held.hold(row);
-    for (flags, seen) in [(flags::IS_ALIVE, 1), (flags::IS_INVISIBLE, 0), (0, 1)] {
-        world.set_attributes(row, Attributes { flags, ..Attributes::SPAWNED });
+    let (hidden, effect) = (flags::IS_INVISIBLE, effects::INVISIBLE);
+    let cases =
+        [(flags::IS_ALIVE, 0, 1), (hidden, 0, 0), (0, 0, 1), (0, effect, 0), (0, !effect, 1)];
+    for (flags, effects, seen) in cases {
+        world.set_attributes(row, Attributes { flags, effects, ..Attributes::SPAWNED });
         world.index(&mut index);
         found.clear();
         index.visible([1.0; 3], &held, &mut found);
@@ -475,5 +391,5 @@ fn a_known_run_has_the_known_hash_on_every_build() {
         world.advance();
         world.quantize(tick);
     }
-    assert_eq!(world.hash(), 0xE6A9_A28A_D8B0_ECBB, "{:#018X}", world.hash());
+    assert_eq!(world.hash(), 0x08EF_E1C4_E81E_0DFB, "{:#018X}", world.hash());
 }

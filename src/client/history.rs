@@ -18,7 +18,7 @@
 use super::Hint;
 use crate::limits::{AGE_MAX, HISTORY_TICKS, VISIBLE_MAX};
 use crate::state::{Kind, QuantizedState};
-use crate::units::{EntityId, Tick};
+use crate::units::{EntityId, STEPS_XY, Tick};
 use std::cmp::Ordering;
 use std::slice::from_ref;
 
@@ -37,19 +37,40 @@ const _: () = assert!(
     "block numbers fit 16 bits even if every slot went through every capacity"
 );
 
-/// A state and the tick it belongs to, in 32 bytes: the tick lies in the state's unused tail.
+/// A state and the tick it belongs to, in 32 bytes: the tick lies in bits that are zero in every
+/// state inside the map, twelve above x, twelve above y and the reserved byte.
 #[derive(Clone, Copy)]
 struct Record(QuantizedState);
+
+/// Bits of x and y that are the state's.
+const STEP_BITS: u32 = 20;
+const STEP_MASK: u32 = (1 << STEP_BITS) - 1;
+
+const _: () = assert!(STEPS_XY <= 1 << STEP_BITS);
 
 impl Record {
     const EMPTY: Self = Self(QuantizedState::DEFAULT);
 
-    fn tick(&self) -> Tick {
-        self.0.reserved_tail
+    #[inline]
+    fn new(tick: Tick, state: &QuantizedState) -> Self {
+        Self(QuantizedState {
+            x: state.x | tick << STEP_BITS,
+            y: state.y | tick >> 12 << STEP_BITS,
+            reserved: (tick >> 24) as u8,
+            ..*state
+        })
     }
 
+    #[inline]
+    fn tick(&self) -> Tick {
+        let Self(QuantizedState { x, y, reserved, .. }) = *self;
+        x >> STEP_BITS | y >> STEP_BITS << 12 | u32::from(reserved) << 24
+    }
+
+    #[inline]
     fn state(&self) -> QuantizedState {
-        QuantizedState { reserved_tail: 0, ..self.0 }
+        let Self(state) = *self;
+        QuantizedState { x: state.x & STEP_MASK, y: state.y & STEP_MASK, reserved: 0, ..state }
     }
 }
 
@@ -165,8 +186,8 @@ impl History {
     }
 
     /// Copies the state of `slot` at `tick` to `out`, if the slot is occupied and that state was
-    /// received and is still held. Returns how many states of the slot are newer than it. `applied`
-    /// is the tick of the newest applied snapshot.
+    /// received and is still held. Returns how many states of the slot are newer than it, and the
+    /// kind of its occupant. `applied` is the tick of the newest applied snapshot.
     #[inline]
     pub(super) fn baseline(
         &self,
@@ -174,7 +195,7 @@ impl History {
         tick: Tick,
         applied: Tick,
         out: &mut QuantizedState,
-    ) -> Option<u8> {
+    ) -> Option<(u8, Kind)> {
         let ring = self.rings.get(usize::from(slot)).filter(|ring| ring.live > 0)?;
         // What moves is in every snapshot: if none was lost, the state lies as many places back as
         // it is ticks old. One look then, and no line of the cache but the one that is needed.
@@ -184,9 +205,8 @@ impl History {
         } else {
             self.search(ring, tick)?
         };
-        // As a whole, tail included: taking it apart costs more than it is worth.
-        *out = self.record(ring, usize::from(newer)).0;
-        Some(newer)
+        *out = self.record(ring, usize::from(newer)).state();
+        Some((newer, ring.kind))
     }
 
     /// How many states of `ring` are newer than the one at `tick`. A client that lags behind must
@@ -260,9 +280,7 @@ impl History {
         }
         ring.newest = ring.position(ring.capacity() - 1) as u8;
         ring.live += 1;
-        let record = self.record_mut(&ring, 0);
-        record.0 = *state;
-        record.0.reserved_tail = tick;
+        *self.record_mut(&ring, 0) = Record::new(tick, state);
         self.rings[usize::from(slot)] = ring;
     }
 
@@ -291,7 +309,8 @@ impl History {
         let class = usize::from(ring.class);
         let next = self.free[class];
         self.free[class] = ring.block;
-        self.blocks[usize::from(ring.block)].0[0].0.reserved_tail = u32::from(next);
+        self.blocks[usize::from(ring.block)].0[0] =
+            Record::new(u32::from(next), &QuantizedState::DEFAULT);
         larger.live = ring.live;
         larger
     }
@@ -335,8 +354,19 @@ mod tests {
 
     fn lookup(history: &History, slot: u8, tick: Tick) -> Option<(QuantizedState, u8)> {
         let mut out = QuantizedState::DEFAULT;
-        let newer = history.baseline(slot, tick, tick + 3, &mut out)?;
-        Some((QuantizedState { reserved_tail: 0, ..out }, newer))
+        let (newer, _) = history.baseline(slot, tick, tick + 3, &mut out)?;
+        Some((out, newer))
+    }
+
+    #[test]
+    fn a_tick_and_a_state_share_a_record_and_neither_changes_the_other() {
+        let corner = QuantizedState { x: STEPS_XY - 1, y: STEPS_XY - 1, ..state(77) };
+        for tick in (0..32).map(|bit| 1 << bit).chain([0, 0x89AB_CDEF, Tick::MAX]) {
+            for state in [QuantizedState::DEFAULT, corner] {
+                let record = Record::new(tick, &state);
+                assert_eq!((record.tick(), record.state()), (tick, state));
+            }
+        }
     }
 
     /// The dumber model: every slot is a map from tick to state.

@@ -112,6 +112,7 @@ pub(super) struct Told {
     pub(super) tick: Tick,
     pub(super) last_processed_input: u32,
     pub(super) own: Option<OwnState>,
+    pub(super) relations: Option<u64>,
     pub(super) entries: u8,
     pub(super) full_entries: u8,
     pub(super) removals: u8,
@@ -203,19 +204,23 @@ fn stage<'a>(
         // The state is built where it is staged: returning it by value through three calls costs
         // more than decoding it, as the copies wait for the stores of single fields before them.
         let base = head.tick.wrapping_sub(u32::from(entry.age));
-        match history.baseline(entry.slot, base, newest, &mut place.state) {
-            Some(newer) if !removed.has(entry.slot) => place.newer = newer,
+        let kind = match history.baseline(entry.slot, base, newest, &mut place.state) {
+            Some((newer, kind)) if !removed.has(entry.slot) => {
+                place.newer = newer;
+                kind
+            }
             Some(_) => return Err(ClientError::EmptySlot),
             None if !history.is_occupied(entry.slot) => return Err(ClientError::EmptySlot),
             None => return Err(ClientError::NoBaseline),
-        }
-        reader.apply_delta(&mut place.state)?;
+        };
+        reader.apply_delta(kind, &mut place.state)?;
         place.slot = entry.slot;
     }
     let told = Told {
         tick: head.tick,
         last_processed_input: head.last_processed_input,
         own: head.own,
+        relations: head.relations,
         entries: head.entries,
         full_entries,
         removals: head.removals,

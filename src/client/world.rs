@@ -26,12 +26,15 @@ pub struct WorldView {
     tick: Tick,
     last_processed_input: u32,
     own: Option<OwnState>,
+    /// Bit f: faction f is an enemy.
+    enemies: u64,
     history: History,
 }
 
 impl WorldView {
     pub(super) fn new() -> Self {
-        Self { tick: 0, last_processed_input: 0, own: None, history: History::new() }
+        let history = History::new();
+        Self { tick: 0, last_processed_input: 0, own: None, enemies: 0, history }
     }
 
     /// Tick of the newest applied snapshot, 0 before the first.
@@ -47,6 +50,17 @@ impl WorldView {
     /// The player's own entity in full precision.
     pub fn own(&self) -> Option<&OwnState> {
         self.own.as_ref()
+    }
+
+    /// The factions that are enemies of the player: bit f stands for faction f.
+    pub fn enemies(&self) -> u64 {
+        self.enemies
+    }
+
+    /// Whether a faction is an enemy of the player. Who is of the player's own faction, other than
+    /// 0, and no enemy, is a friend.
+    pub fn is_enemy(&self, faction: u8) -> bool {
+        self.enemies.checked_shr(faction.into()).unwrap_or_default() & 1 == 1
     }
 
     /// How many entities are seen.
@@ -97,6 +111,7 @@ impl WorldView {
             }
             self.own = Some(*own);
         }
+        self.enemies = told.relations.unwrap_or(self.enemies);
         let missed = if self.tick == 0 { 0 } else { told.tick - self.tick - 1 };
         self.tick = told.tick;
         self.last_processed_input = after;

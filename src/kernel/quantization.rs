@@ -37,6 +37,8 @@ pub struct Sample {
     pub vitals: u32,
     /// Word 6 of the row.
     pub effects: u32,
+    /// Word 7 of the row, see [`tilt_word`].
+    pub tilt: u32,
 }
 
 /// Where the yaw stands in a row.
@@ -49,9 +51,14 @@ pub const fn posture_word(animation: u8, own_flags: u8) -> u32 {
     (animation as u32) << 16 | ((own_flags & !DERIVED_FLAGS) as u32) << 24
 }
 
-/// Where health and mana stand in a row.
-pub const fn vitals_word(health: u8, mana: u8) -> u32 {
-    health as u32 | (mana as u32) << 8
+/// Where health, mana and faction stand in a row.
+pub const fn vitals_word(health: u8, mana: u8, faction: u8) -> u32 {
+    health as u32 | (mana as u32) << 8 | (faction as u32) << 16
+}
+
+/// Where pitch and roll stand in a row.
+pub const fn tilt_word(pitch: i16, roll: i16) -> u32 {
+    pitch as u16 as u32 | (roll as u16 as u32) << 16
 }
 
 /// The definition. Positions are rounded to the nearest step, ties to even, and end at the last
@@ -62,7 +69,7 @@ pub fn quantize_one(sample: Sample) -> QuantizedState {
     let z = steps(sample.position[2], LAST_Z) as u16;
     let velocity = sample.velocity.map(speed);
     let [_, _, animation, own_flags] = sample.posture.to_le_bytes();
-    let [health, mana, ..] = sample.vitals.to_le_bytes();
+    let [health, mana, faction, _] = sample.vitals.to_le_bytes();
     let mut derived = 0;
     if velocity != [0; 3] {
         derived |= flags::IS_MOVING;
@@ -80,8 +87,11 @@ pub fn quantize_one(sample: Sample) -> QuantizedState {
         flags: own_flags | derived,
         health,
         mana,
+        faction,
+        reserved: 0,
         effects: sample.effects,
-        ..bytemuck::Zeroable::zeroed()
+        pitch: sample.tilt as i16,
+        roll: (sample.tilt >> 16) as i16,
     }
 }
 
@@ -102,6 +112,8 @@ pub struct Samples<'a> {
     pub vitals: &'a [u32x8],
     /// See [`Sample::effects`].
     pub effects: &'a [u32x8],
+    /// See [`Sample::tilt`].
+    pub tilt: &'a [u32x8],
 }
 
 /// The product: [`quantize_one`] on every lane of the first `blocks` blocks. One block of `rows` is
@@ -124,6 +136,7 @@ pub fn quantize(
     let posture = &samples.posture[..blocks];
     let vitals = &samples.vitals[..blocks];
     let effects = &samples.effects[..blocks];
+    let tilt = &samples.tilt[..blocks];
     let (rows, _) = rows[..blocks * LANES].as_chunks_mut::<LANES>();
     let (changed, _) = changed[..blocks * LANES].as_chunks_mut::<LANES>();
     for (i, (rows, changed)) in rows.iter_mut().zip(changed).enumerate() {
@@ -144,7 +157,7 @@ pub fn quantize(
             (ivz & low) | posture[i] | moving | falling,
             vitals[i],
             effects[i],
-            u32x8::ZERO,
+            tilt[i],
         ];
         let fresh = u32x8::transpose(words);
         for lane in 0..LANES {
@@ -182,7 +195,7 @@ mod tests {
 
     struct Columns {
         floats: [Floats; 7],
-        words: [Words; 4],
+        words: [Words; 5],
         rows: Words,
         changed: Words,
     }
@@ -205,7 +218,8 @@ mod tests {
             for (column, value) in self.floats.iter_mut().zip(floats) {
                 column.lanes_mut()[row] = value;
             }
-            let words = [sample.heading, sample.posture, sample.vitals, sample.effects];
+            let Sample { heading, posture, vitals, effects, tilt, .. } = sample;
+            let words = [heading, posture, vitals, effects, tilt];
             for (column, value) in self.words.iter_mut().zip(words) {
                 column.lanes_mut()[row] = value;
             }
@@ -213,11 +227,12 @@ mod tests {
 
         fn quantize(&mut self, length: usize, tick: u32) {
             let [x, y, z, vx, vy, vz, gravity] = self.floats.each_ref().map(|c| c.blocks());
-            let [heading, posture, vitals, effects] = self.words.each_ref().map(|c| c.blocks());
+            let [heading, posture, vitals, effects, tilt] =
+                self.words.each_ref().map(|c| c.blocks());
             let position = [x, y, z];
             let velocity = [vx, vy, vz];
             let samples =
-                Samples { position, velocity, gravity, heading, posture, vitals, effects };
+                Samples { position, velocity, gravity, heading, posture, vitals, effects, tilt };
             let rows = self.rows.blocks_mut();
             quantize(samples, rows, self.changed.lanes_mut(), blocks(length), tick);
         }
@@ -235,8 +250,9 @@ mod tests {
             gravity: random.nasty(-1.0, 980.0),
             heading: heading_word(word as u16),
             posture: posture_word((word >> 16) as u8, (word >> 24) as u8),
-            vitals: vitals_word((word >> 32) as u8, (word >> 40) as u8),
+            vitals: vitals_word((word >> 32) as u8, (word >> 40) as u8, (word >> 48) as u8),
             effects: random.next() as u32,
+            tilt: tilt_word(random.next() as i16, random.next() as i16),
         }
     }
 
@@ -254,7 +270,7 @@ mod tests {
                     assert!(state.x < STEPS_XY && state.y < STEPS_XY);
                     assert!(u32::from(state.z) < STEPS_Z);
                     assert!(state.velocity.iter().all(|speed| *speed != i16::MIN));
-                    assert_eq!((state.reserved, state.reserved_tail), (0, 0));
+                    assert_eq!(state.reserved, 0);
                 }
                 for row in length..padded(length) {
                     assert_eq!(columns.row(row), bytemuck::Zeroable::zeroed(), "seed {seed}");
@@ -276,9 +292,10 @@ mod tests {
             for tick in 2..20 {
                 for row in 0..length {
                     let before = quantize_one(samples[row]);
-                    match random.below(3) {
+                    match random.below(4) {
                         0 => samples[row] = sample(&mut random),
                         1 => samples[row].effects ^= 1 << random.below(32),
+                        2 => samples[row].tilt ^= 1 << random.below(32),
                         _ => (),
                     }
                     columns.put(row, samples[row]);

@@ -15,7 +15,7 @@ use crate::exchange::{HISTORY_REACH, Published};
 use crate::limits::VISIBLE_MAX;
 use crate::units::Tick;
 use crate::wire::snapshot::{
-    ENTRY_MAX, EntryBody, OWN_STATE_LEN, OwnState, SNAPSHOT_HEAD_LEN, SnapshotHead,
+    ENTRY_MAX, EntryBody, OWN_STATE_LEN, OwnState, RELATIONS_LEN, SNAPSHOT_HEAD_LEN, SnapshotHead,
     write_entry_head,
 };
 
@@ -29,9 +29,9 @@ const HALF: usize = VISIBLE_MAX / 2;
 const ENTRY_TOTAL_MAX: usize = 2 + ENTRY_MAX;
 
 /// Smallest room that [`Replicator::encode`](super::Replicator::encode) accepts: head, own state,
-/// every removal and one full entry.
+/// relations, every removal and one full entry.
 pub const SNAPSHOT_ROOM_MIN: usize =
-    SNAPSHOT_HEAD_LEN + OWN_STATE_LEN + VISIBLE_MAX + ENTRY_TOTAL_MAX;
+    SNAPSHOT_HEAD_LEN + OWN_STATE_LEN + RELATIONS_LEN + VISIBLE_MAX + ENTRY_TOTAL_MAX;
 
 /// The entries of one row encoded in the current tick.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +90,8 @@ pub struct ViewerState {
     pub last_processed_input: u32,
     /// The player's own entity.
     pub own: Option<OwnState>,
+    /// Bit f: faction f is an enemy of the player.
+    pub enemies: u64,
     /// Sequence of the packet that will carry the snapshot.
     pub sequence: u64,
 }
@@ -115,6 +117,7 @@ impl Encoder<'_> {
         table: &mut SlotTable,
         changed: ChangedSlots,
         viewer: &ViewerState,
+        relations: Option<u64>,
         out: &mut [u8],
     ) -> usize {
         let tick = self.published.tick();
@@ -126,6 +129,7 @@ impl Encoder<'_> {
             removals: table.leaving().count_ones() as u8,
             entries: 0,
             own: viewer.own,
+            relations,
         };
         let mut at = head.write(out);
         for slot in bits(table.leaving()) {
@@ -216,11 +220,15 @@ impl Encoder<'_> {
             // The row has another occupant by now; `select` will remove the slot.
             return Some(0);
         }
+        let now = self.published.state(row, tick);
+        if now.is_hidden() {
+            // It has hidden since the last selection; nobody is told where it went from there.
+            return Some(0);
+        }
         let way = usize::from(age) % WAYS;
         if line.ages[way] == age {
             return entry.write(&line.cells[way][..usize::from(line.lens[way])], out);
         }
-        let now = self.published.state(row, tick);
         let body = match age {
             0 => Some(EntryBody::full(self.published.id(row), self.published.kind(row), now)),
             _ => EntryBody::delta(now, self.published.state(row, tick - Tick::from(age))),

@@ -8,6 +8,7 @@
 
 mod diff;
 mod encode;
+mod relations;
 mod select;
 mod slots;
 mod tenure;
@@ -21,6 +22,7 @@ pub use select::{Eye, is_due};
 use crate::exchange::Published;
 use crate::world::Index;
 use encode::{EncodeCache, Encoder};
+use relations::Relations;
 use select::Selector;
 use slots::SlotTable;
 use tenure::Tenure;
@@ -31,12 +33,14 @@ pub const BLOCK: usize = 8;
 
 /// Everything known of one viewer, under way from one shard to another.
 #[derive(Debug)]
-pub struct ViewerTable(SlotTable);
+pub struct ViewerTable(SlotTable, Relations);
 
 /// Replication state of the viewers of one shard.
 #[derive(Debug)]
 pub struct Replicator {
     tables: Vec<SlotTable>,
+    /// What each viewer knows of its enemies.
+    relations: Vec<Relations>,
     /// Slots of the far tier by viewer, where they are told apart.
     far: Vec<u128>,
     tenure: Tenure,
@@ -51,6 +55,7 @@ impl Replicator {
     pub fn new(viewers: usize, rows: usize) -> Self {
         Self {
             tables: vec![SlotTable::default(); viewers],
+            relations: vec![Relations::default(); viewers],
             far: vec![0; viewers],
             tenure: Tenure::new(rows),
             selector: Selector::new(rows),
@@ -63,6 +68,7 @@ impl Replicator {
     /// Bytes held for good: all viewers, what is known of the rows, the cache.
     pub fn memory_bytes(&self) -> usize {
         size_of_val(&*self.tables)
+            + size_of_val(&*self.relations)
             + size_of_val(&*self.far)
             + self.tenure.memory_bytes()
             + self.cache.memory_bytes()
@@ -70,18 +76,21 @@ impl Replicator {
 
     /// Forgets everything about `viewer`; call it when a player enters or leaves.
     pub fn reset(&mut self, viewer: u16) {
-        self.tables[usize::from(viewer)] = SlotTable::default();
+        self.put_in(viewer, ViewerTable(SlotTable::default(), Relations::default()));
     }
 
     /// What is known of `viewer`, who goes to another shard.
     pub fn take_out(&mut self, viewer: u16) -> ViewerTable {
-        ViewerTable(std::mem::take(&mut self.tables[usize::from(viewer)]))
+        let viewer = usize::from(viewer);
+        let relations = std::mem::take(&mut self.relations[viewer]);
+        ViewerTable(std::mem::take(&mut self.tables[viewer]), relations)
     }
 
     /// A viewer comes from another shard. Rows and ticks are those of the whole world, so it goes
     /// on as if nothing had happened.
     pub fn put_in(&mut self, viewer: u16, table: ViewerTable) {
-        self.tables[usize::from(viewer)] = table.0;
+        let viewer = usize::from(viewer);
+        ViewerTable(self.tables[viewer], self.relations[viewer]) = table;
     }
 
     /// Phase select for one viewer, who sees the entities of all `indexes`.
@@ -131,7 +140,10 @@ impl Replicator {
         let (tenure, cache) = (&self.tenure, &mut self.cache);
         let mut encoder = Encoder { published, tenure, cache, tally: self.tally };
         let table = &mut self.tables[usize::from(viewer)];
-        let len = encoder.snapshot(table, self.changed[place], state, out);
+        let relations = &mut self.relations[usize::from(viewer)];
+        let newest = table.newest_acknowledged;
+        let relations = relations.news(state.enemies, published.tick(), newest);
+        let len = encoder.snapshot(table, self.changed[place], state, relations, out);
         self.tally = encoder.tally;
         len
     }

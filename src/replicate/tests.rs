@@ -89,7 +89,8 @@ impl ModelClient {
             } else {
                 let base = head.tick - Tick::from(entry.age);
                 let base = self.states[&entry.slot].get(&base).expect("a state we acknowledged");
-                reader.read_delta(base).expect("well-formed")
+                let (_, kind) = self.occupant[&entry.slot];
+                reader.read_delta(kind, base).expect("well-formed")
             };
             self.states.entry(entry.slot).or_default().insert(head.tick, state);
             let (id, _) = self.occupant[&entry.slot];
@@ -239,10 +240,15 @@ impl Scene {
             flags: 0,
             health: 255,
             mana: 255,
+            faction: 0,
             effects: 0,
         };
-        let state =
-            ViewerState { last_processed_input: 0, own: Some(own), sequence: self.sequence };
+        let state = ViewerState {
+            last_processed_input: 0,
+            own: Some(own),
+            enemies: 0,
+            sequence: self.sequence,
+        };
         let mut out = [0; SNAPSHOT_BUDGET];
         let published = self.member.published();
         self.replicator.diff(0, viewer, true, published);

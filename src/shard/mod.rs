@@ -162,6 +162,12 @@ impl Shard {
         &self.world
     }
 
+    /// The entities, for a game to change between ticks: what they are, whose side they are on, who
+    /// is whose enemy. The entities of players come and go with their sessions.
+    pub fn world_mut(&mut self) -> &mut World {
+        &mut self.world
+    }
+
     /// What was recorded since the last window.
     pub fn histograms(&self) -> &Histograms {
         &self.histograms

@@ -222,9 +222,15 @@ impl Shard {
             flags: quantized.flags,
             health: quantized.health,
             mana: quantized.mana,
+            faction: quantized.faction,
             effects: quantized.effects,
         };
-        ViewerState { last_processed_input: columns.last_input[index], own: Some(own), sequence }
+        ViewerState {
+            last_processed_input: columns.last_input[index],
+            own: Some(own),
+            enemies: self.world.factions().enemies_of(quantized.faction),
+            sequence,
+        }
     }
 
     /// Counts what the tick did.

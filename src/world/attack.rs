@@ -1,4 +1,4 @@
-//! Attacks: who presses the button hits who stands nearest within reach.
+//! Attacks: who presses the button hits who stands nearest within reach, friends left out.
 //!
 //! The example of a system whose effects reach other entities. It reads what was published at the
 //! end of the last tick and writes only its own rows; what it does to others leaves as [`Hit`]s,
@@ -10,7 +10,7 @@ use super::{Index, World};
 use crate::exchange::Published;
 use crate::kernel::nearest::{HeldSet, Nearest};
 use crate::kernel::quantization::{posture_word, vitals_word};
-use crate::state::{Kind, flags};
+use crate::state::{Kind, effects, flags};
 use crate::units::EntityId;
 
 /// How far an attack reaches, centimetres.
@@ -50,8 +50,10 @@ const _: () = assert!(size_of::<Combat>() == 4);
 
 impl World {
     /// Every entity that attacks hits the nearest one that can be hit: a player, NPC or monster
-    /// that is alive. `indexes` and `published` are of the last tick, of all shards; `near` is
-    /// scratch.
+    /// that is alive and, if both are on a side, an enemy ([`Factions::can_hit`]). `indexes` and
+    /// `published` are of the last tick, of all shards; `near` is scratch.
+    ///
+    /// [`Factions::can_hit`]: super::Factions::can_hit
     pub fn attack<'i>(
         &mut self,
         indexes: impl Iterator<Item = &'i Index> + Clone,
@@ -66,14 +68,18 @@ impl World {
             let Some(source) = self.roster.id_of(row as u32).filter(|_| presses) else { continue };
             self.store.combat[row].cooldown = cooldown;
             let place = self.store.position.each_ref().map(|column| column.lanes()[row]);
+            let side = self.faction(row as u32);
             near.clear();
             indexes.clone().for_each(|index| index.within(place, REACH, &nobody, near));
             let mut nearest = None;
             for (&seat, &squared) in near.rows().iter().zip(near.distances_squared()) {
                 let target = published.id(seat);
-                let is_alive = published.state(seat, published.tick()).flags & flags::IS_ALIVE != 0;
+                let state = published.state(seat, published.tick());
+                let can_be_hit = target != source
+                    && state.flags & flags::IS_ALIVE != 0
+                    && self.factions.can_hit(side, state.faction);
                 let found = (squared.to_bits(), target, seat);
-                if target != source && is_alive && nearest.is_none_or(|best| found < best) {
+                if can_be_hit && nearest.is_none_or(|best| found < best) {
                     nearest = Some(found);
                 }
             }
@@ -83,12 +89,15 @@ impl World {
         }
     }
 
-    /// An entity is hit. Tells whether it lives here.
+    /// An entity is hit; who is invulnerable does not mind. Tells whether it lives here.
     pub fn suffer(&mut self, target: EntityId, damage: u8) -> bool {
         let Some(row) = self.roster.row_of(target).map(|row| row as usize) else { return false };
-        let [health, mana, ..] = self.store.vitals.lanes()[row].to_le_bytes();
+        if self.store.effects.lanes()[row] & effects::INVULNERABLE != 0 {
+            return true;
+        }
+        let [health, mana, faction, _] = self.store.vitals.lanes()[row].to_le_bytes();
         let left = health.saturating_sub(damage);
-        self.store.vitals.lanes_mut()[row] = vitals_word(left, mana);
+        self.store.vitals.lanes_mut()[row] = vitals_word(left, mana, faction);
         if left == 0 && self.store.combat[row].down == 0 {
             self.store.combat[row].down = self.rate.ticks_in_ms(DOWN_MS) as u16;
             self.set_alive(row, false);
@@ -112,8 +121,8 @@ impl World {
             self.store.jump.lanes_mut()[row] = 0.0;
             self.store.combat[row].down -= 1;
             if down == 1 {
-                let [_, mana, ..] = self.store.vitals.lanes()[row].to_le_bytes();
-                self.store.vitals.lanes_mut()[row] = vitals_word(u8::MAX, mana);
+                let [_, mana, faction, _] = self.store.vitals.lanes()[row].to_le_bytes();
+                self.store.vitals.lanes_mut()[row] = vitals_word(u8::MAX, mana, faction);
                 self.set_alive(row, true);
             }
         }
@@ -132,7 +141,7 @@ pub(super) const TARGETS: [Kind; 3] = [Kind::Player, Kind::Npc, Kind::Monster];
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Input, Spawn, WorldConfig, buttons};
+    use super::super::{Attributes, Factions, Input, Spawn, WorldConfig, buttons};
     use super::*;
     use crate::exchange::{Member, exchange};
     use crate::units::TickRate;
@@ -150,15 +159,20 @@ mod tests {
         /// Entities of these kinds in a row along x, `gap` centimetres apart; who is first presses
         /// the button.
         fn new(kinds: &[Kind], gap: f32) -> Self {
+            Self::with_sides(kinds, &[0; 8][..kinds.len()], gap)
+        }
+
+        /// The same, each on its side.
+        fn with_sides(kinds: &[Kind], sides: &[u8], gap: f32) -> Self {
             let index = Index::new(kinds.len(), Kind::ALL.map(Kind::radius), 1.1);
             let (keeper, mut members) = exchange(1, kinds.len(), 0, &index);
             let config = WorldConfig { capacity: kinds.len(), rate: TickRate::DEFAULT };
             let mut world = World::new(config);
-            for (seat, &kind) in (0..).zip(kinds) {
+            for ((seat, &kind), &faction) in (0..).zip(kinds).zip(sides) {
                 assert!(keeper.grant(seat, 0));
                 let position = [4e5 + gap * seat as f32, 4e5, 0.0];
                 let id = EntityId::from_parts(seat, 1);
-                world.spawn(Spawn { id, kind, position, yaw: 0, faction: 0, seat }).expect("room");
+                world.spawn(Spawn { id, kind, position, yaw: 0, faction, seat }).expect("room");
             }
             let mut scene = Self { world, member: members.remove(0), tick: 0, hits: Vec::new() };
             scene.tick();
@@ -202,6 +216,41 @@ mod tests {
         let mut far = Scene::new(&[Kind::Player, Kind::Player], REACH + 1.0);
         (0..100).for_each(|_| far.tick());
         assert_eq!(far.health(1), 255);
+    }
+
+    #[test]
+    fn whoever_is_on_a_side_hits_enemies_only_and_who_is_on_none_hits_anybody() {
+        // Who attacks, the sides of the three next to him by distance, and who of them is hit.
+        let cases: [(u8, [u8; 3], Option<usize>); 6] = [
+            (0, [7, 2, 3], Some(0)),
+            (1, [1, 2, 3], Some(1)),
+            (1, [1, 3, 3], None),
+            (1, [3, 1, 0], Some(2)),
+            (2, [2, 3, 1], Some(2)),
+            (4, [4, 1, 2], Some(0)),
+        ];
+        for (attacker, others, expected) in cases {
+            let [one, two, three] = others;
+            let sides = [attacker, one, two, three];
+            let mut scene = Scene::with_sides(&[Kind::Player; 4], &sides, 60.0);
+            let mut factions = Factions::default();
+            factions.set_enemies(1, 2, true);
+            factions.set_enemies(4, 4, true);
+            scene.world.set_factions(factions);
+            scene.tick();
+            scene.tick();
+            let hit = (0..3).find(|&other| scene.health(other + 1) < 255);
+            assert_eq!(hit, expected, "{attacker} beside {others:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_invulnerable_loses_no_health() {
+        let mut scene = Scene::new(&[Kind::Player, Kind::Player], 60.0);
+        let effects = effects::INVULNERABLE | effects::BURNING;
+        scene.world.set_attributes(1, Attributes { effects, ..Attributes::SPAWNED });
+        (0..60).for_each(|_| scene.tick());
+        assert_eq!(scene.health(1), 255);
     }
 
     #[test]

@@ -13,7 +13,6 @@ use crate::units::{EntityId, Tick};
 #[derive(Clone, Debug)]
 pub(super) struct Store {
     pub(super) kind: Box<[Kind]>,
-    pub(super) faction: Box<[u8]>,
     pub(super) seat: Box<[u32]>,
     pub(super) intake: Box<[Intake]>,
     pub(super) combat: Box<[Combat]>,
@@ -23,12 +22,13 @@ pub(super) struct Store {
     pub(super) speed: Floats,
     pub(super) jump: Floats,
     pub(super) gravity: Floats,
-    /// Yaw, animation and flags, vitals, effects: the words of the quantized row that movement does
-    /// not compute, ready to be merged.
+    /// Yaw, animation and flags, vitals and faction, effects, pitch and roll: the words of the
+    /// quantized row that movement does not compute, ready to be merged.
     pub(super) heading: Words,
     pub(super) posture: Words,
     pub(super) vitals: Words,
     pub(super) effects: Words,
+    pub(super) tilt: Words,
     /// One block is one [`QuantizedState`].
     pub(super) quantized: Words,
     pub(super) changed: Words,
@@ -41,7 +41,6 @@ impl Store {
         let words = || Words::zeroed(capacity);
         Self {
             kind: vec![Kind::Player; padded(capacity)].into_boxed_slice(),
-            faction: vec![0; padded(capacity)].into_boxed_slice(),
             seat: vec![0; padded(capacity)].into_boxed_slice(),
             intake: vec![Intake::default(); padded(capacity)].into_boxed_slice(),
             combat: vec![Combat::default(); padded(capacity)].into_boxed_slice(),
@@ -55,6 +54,7 @@ impl Store {
             posture: words(),
             vitals: words(),
             effects: words(),
+            tilt: words(),
             quantized: Words::zeroed(padded(capacity) * LANES),
             changed: words(),
             last_input: words(),
@@ -68,7 +68,6 @@ impl Store {
             + words
             + self.quantized.memory_bytes()
             + size_of_val(&*self.kind)
-            + size_of_val(&*self.faction)
             + size_of_val(&*self.seat)
             + size_of_val(&*self.intake)
             + size_of_val(&*self.combat)
@@ -78,7 +77,6 @@ impl Store {
     pub(super) fn erase(&mut self, row: Row) {
         let row = row as usize;
         self.kind[row] = Kind::Player;
-        self.faction[row] = 0;
         self.seat[row] = 0;
         self.intake[row] = Intake::default();
         self.combat[row] = Combat::default();
@@ -104,6 +102,7 @@ impl Store {
             posture: self.posture.lanes()[row],
             vitals: self.vitals.lanes()[row],
             effects: self.effects.lanes()[row],
+            tilt: self.tilt.lanes()[row],
         }
     }
 
@@ -122,7 +121,6 @@ impl Store {
         Columns {
             ids,
             kinds: &self.kind[..rows],
-            factions: &self.faction[..rows],
             seats: &self.seat[..rows],
             position: [x, y, z].map(|column| &column.lanes()[..rows]),
             velocity: [vx, vy, vz].map(|column| &column.lanes()[..rows]),
@@ -147,14 +145,14 @@ impl Store {
         [x, y, z, vx, vy, vz, wish_x, wish_y, speed, jump, gravity]
     }
 
-    pub(super) fn words(&self) -> [&Words; 6] {
-        let Self { heading, posture, vitals, effects, changed, last_input, .. } = self;
-        [heading, posture, vitals, effects, changed, last_input]
+    pub(super) fn words(&self) -> [&Words; 7] {
+        let Self { heading, posture, vitals, effects, tilt, changed, last_input, .. } = self;
+        [heading, posture, vitals, effects, tilt, changed, last_input]
     }
 
-    pub(super) fn words_mut(&mut self) -> [&mut Words; 6] {
-        let Self { heading, posture, vitals, effects, changed, last_input, .. } = self;
-        [heading, posture, vitals, effects, changed, last_input]
+    pub(super) fn words_mut(&mut self) -> [&mut Words; 7] {
+        let Self { heading, posture, vitals, effects, tilt, changed, last_input, .. } = self;
+        [heading, posture, vitals, effects, tilt, changed, last_input]
     }
 }
 
@@ -165,8 +163,6 @@ pub struct Columns<'a> {
     pub ids: &'a [EntityId],
     /// What it is.
     pub kinds: &'a [Kind],
-    /// Whose side it is on.
-    pub factions: &'a [u8],
     /// Its row in the published columns.
     pub seats: &'a [u32],
     /// x, y, z in centimetres; finite and inside the map.

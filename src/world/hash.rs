@@ -3,8 +3,8 @@
 //! Replays, shards and builds are compared by it. It covers everything that decides the future: the
 //! full precision state, the intent, the age of the input, and the quantized row.
 
-use super::World;
 use super::attack::Combat;
+use super::{Row, World};
 use crate::units::Tick;
 
 impl World {
@@ -21,8 +21,9 @@ impl World {
         let mut sum = 0_u64;
         for (row, id) in self.roster.ids().iter().enumerate().filter(|(_, id)| id.0 != 0) {
             let mut state = mix(u64::from(id.0), u64::from(store.kind[row] as u8));
-            state = mix(state, u64::from(store.faction[row]));
             state = mix(state, u64::from(store.intake[row].ticks_left()));
+            // Each world has all relations, so they are hashed with those whom they concern.
+            state = mix(state, self.factions.enemies_of(self.faction(row as Row)));
             let Combat { presses, cooldown, down } = store.combat[row];
             let fight = u64::from(presses) | u64::from(cooldown) << 8 | u64::from(down) << 16;
             state = mix(state, fight);

@@ -9,7 +9,7 @@ use super::World;
 use super::attack::TARGETS;
 use crate::kernel::grid::Grid;
 use crate::kernel::nearest::{HeldSet, Nearest, Probe};
-use crate::state::{Kind, flags};
+use crate::state::{Kind, is_hidden};
 use crate::units::EntityId;
 
 /// Entities sorted by place.
@@ -105,11 +105,12 @@ impl World {
         let ids = self.roster.ids();
         let kinds = &self.store.kind[..ids.len()];
         let posture = &self.store.posture.lanes()[..ids.len()];
-        let hidden = u32::from(flags::IS_INVISIBLE) << 24;
+        let effects = &self.store.effects.lanes()[..ids.len()];
         let position = self.store.position.each_ref().map(|column| &column.lanes()[..ids.len()]);
         let seats = &self.store.seat[..ids.len()];
         index.grid.rebuild(ids, seats, position, |row| {
-            let listed = ids[row] != EntityId::NONE && posture[row] & hidden == 0;
+            let hidden = is_hidden((posture[row] >> 24) as u8, effects[row]);
+            let listed = ids[row] != EntityId::NONE && !hidden;
             listed.then(|| kinds[row])
         });
     }

@@ -9,6 +9,7 @@
 mod apply;
 mod attack;
 mod columns;
+mod factions;
 mod hash;
 mod ids;
 mod index;
@@ -23,12 +24,13 @@ pub use crate::kernel::nearest::{HeldSet, Nearest};
 pub use apply::{Input, STALE_INPUT_MS, buttons};
 pub use attack::{COOLDOWN_MS, DAMAGE, DOWN_MS, Hit, REACH};
 pub use columns::Columns;
+pub use factions::Factions;
 pub use hash::hash_of;
 pub use ids::EntityIds;
 pub use index::Index;
 pub use transfer::EntityRecord;
 
-use crate::kernel::quantization::{heading_word, posture_word, vitals_word};
+use crate::kernel::quantization::{heading_word, posture_word, tilt_word, vitals_word};
 use crate::kernel::{EDGE_XY, EDGE_Z};
 use crate::limits::ENTITIES_MAX;
 use crate::state::{Kind, flags};
@@ -60,7 +62,7 @@ pub struct Spawn {
     pub position: [f32; 3],
     /// Heading in 65,536ths of a turn.
     pub yaw: u16,
-    /// Whose side it is on.
+    /// Whose side it is on, 0 = nobody's.
     pub faction: u8,
     /// Its row in the columns that are published, for life: where others find it, whichever world
     /// it lives in.
@@ -105,7 +107,7 @@ pub struct Attributes {
     pub health: u8,
     /// 0..=255 of the maximum.
     pub mana: u8,
-    /// Buff and debuff bits.
+    /// Bits of `state::effects`.
     pub effects: u32,
 }
 
@@ -113,6 +115,17 @@ impl Attributes {
     /// Of an entity that has just been spawned: alive, unharmed.
     pub const SPAWNED: Self =
         Self { animation: 0, flags: flags::IS_ALIVE, health: 255, mana: 255, effects: 0 };
+}
+
+/// Which way an entity looks, in 65,536ths of a turn: yaw first, then pitch, then roll.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Orientation {
+    /// About the vertical axis.
+    pub yaw: u16,
+    /// Up (positive) or down.
+    pub pitch: i16,
+    /// To the right (positive) or left.
+    pub roll: i16,
 }
 
 /// Entities in columns.
@@ -123,6 +136,7 @@ pub struct World {
     stale_ticks: u8,
     /// The last tick that was quantized.
     tick: Tick,
+    factions: Factions,
     roster: Roster,
     store: Store,
 }
@@ -140,6 +154,7 @@ impl World {
             rate,
             stale_ticks: u8::try_from(stale_ticks).expect("half a second is at most 60 ticks"),
             tick: 0,
+            factions: Factions::default(),
             roster: Roster::new(capacity),
             store: Store::new(capacity),
         }
@@ -164,7 +179,6 @@ impl World {
         let row = self.roster.occupy(spawn.id).ok_or(SpawnError::Full)?;
         let i = row as usize;
         self.store.kind[i] = spawn.kind;
-        self.store.faction[i] = spawn.faction;
         self.store.seat[i] = spawn.seat;
         for (axis, edge) in [EDGE_XY, EDGE_XY, EDGE_Z].into_iter().enumerate() {
             // Adding zero turns a negative zero into a positive one.
@@ -173,6 +187,7 @@ impl World {
         }
         self.store.gravity.lanes_mut()[i] = gravity(spawn.kind);
         self.store.heading.lanes_mut()[i] = heading_word(spawn.yaw);
+        self.store.vitals.lanes_mut()[i] = vitals_word(0, 0, spawn.faction);
         self.set_attributes(row, Attributes::SPAWNED);
         self.store.quantize_row(row, self.tick + 1);
         Ok(row)
@@ -195,10 +210,54 @@ impl World {
             return;
         }
         let Attributes { animation, flags, health, mana, effects } = attributes;
+        let faction = self.faction(row);
         let row = row as usize;
         self.store.posture.lanes_mut()[row] = posture_word(animation, flags);
-        self.store.vitals.lanes_mut()[row] = vitals_word(health, mana);
+        self.store.vitals.lanes_mut()[row] = vitals_word(health, mana, faction);
         self.store.effects.lanes_mut()[row] = effects;
+    }
+
+    /// Turns the entity in `row`, as of the next quantize; nothing happens to a row in which
+    /// nothing lives. Pitch and roll count for kinds with a full rotation only
+    /// ([`Kind::has_full_rotation`]); a player's yaw is that of its next input again.
+    pub fn set_orientation(&mut self, row: Row, orientation: Orientation) {
+        if self.roster.id_of(row).is_none() {
+            return;
+        }
+        let (Orientation { yaw, pitch, roll }, row) = (orientation, row as usize);
+        self.store.heading.lanes_mut()[row] = heading_word(yaw);
+        if self.store.kind[row].has_full_rotation() {
+            self.store.tilt.lanes_mut()[row] = tilt_word(pitch, roll);
+        }
+    }
+
+    /// Whose side the entity in `row` is on; 0 also for a row in which nothing lives.
+    pub fn faction(&self, row: Row) -> u8 {
+        let word = self.store.vitals.lanes().get(row as usize).copied().unwrap_or_default();
+        let [_, _, faction, _] = word.to_le_bytes();
+        faction
+    }
+
+    /// The entity in `row` changes sides, as of the next quantize; nothing happens to a row in
+    /// which nothing lives.
+    pub fn set_faction(&mut self, row: Row, faction: u8) {
+        if self.roster.id_of(row).is_none() {
+            return;
+        }
+        let word = &mut self.store.vitals.lanes_mut()[row as usize];
+        let [health, mana, ..] = word.to_le_bytes();
+        *word = vitals_word(health, mana, faction);
+    }
+
+    /// Who is whose enemy.
+    pub fn factions(&self) -> &Factions {
+        &self.factions
+    }
+
+    /// Replaces the relations, as of the next tick. All worlds of a server are to get the same ones
+    /// between the same two ticks: what happens must not depend on who lives where.
+    pub fn set_factions(&mut self, factions: Factions) {
+        self.factions = factions;
     }
 
     /// The row of a living entity.

@@ -23,6 +23,7 @@ impl World {
             posture: store.posture.blocks(),
             vitals: store.vitals.blocks(),
             effects: store.effects.blocks(),
+            tilt: store.tilt.blocks(),
         };
         let rows = store.quantized.blocks_mut();
         quantize(samples, rows, store.changed.lanes_mut(), blocks, tick);

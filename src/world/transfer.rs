@@ -15,12 +15,11 @@ use crate::units::EntityId;
 pub struct EntityRecord {
     id: EntityId,
     kind: Kind,
-    faction: u8,
     seat: u32,
     intake: Intake,
     combat: Combat,
     floats: [f32; 11],
-    words: [u32; 6],
+    words: [u32; 7],
     quantized: [u32; LANES],
 }
 
@@ -46,7 +45,6 @@ impl World {
         let record = EntityRecord {
             id,
             kind: store.kind[place],
-            faction: store.faction[place],
             seat: store.seat[place],
             intake: store.intake[place],
             combat: store.combat[place],
@@ -69,7 +67,6 @@ impl World {
         let row = self.roster.occupy(record.id).ok_or(SpawnError::Full)?;
         let (store, place) = (&mut self.store, row as usize);
         store.kind[place] = record.kind;
-        store.faction[place] = record.faction;
         store.seat[place] = record.seat;
         store.intake[place] = record.intake;
         store.combat[place] = record.combat;

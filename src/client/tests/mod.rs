@@ -250,6 +250,7 @@ pub(super) fn own() -> OwnState {
         flags: 1,
         health: 255,
         mana: 255,
+        faction: 0,
         effects: 0,
     }
 }
@@ -263,6 +264,7 @@ pub(super) fn body(tick: u32, removed: &[u8], entries: &[(u8, u8, EntryBody)]) -
         removals: removed.len() as u8,
         entries: entries.len() as u8,
         own: Some(own()),
+        relations: None,
     };
     let mut out = vec![0; DATAGRAM_MAX];
     let mut at = head.write(&mut out);

@@ -3,7 +3,7 @@
 //! They depend on the entity and on the age of the baseline, never on the viewer, so that they can
 //! be made once and copied. Called by `replicate::encode`.
 
-use super::{AGE_FOLLOWS, ENTRY_MAX, mask};
+use super::{AGE_FOLLOWS, ENTRY_MAX, mask, rare};
 use crate::state::{Kind, QuantizedState};
 use crate::units::EntityId;
 use crate::wire::zigzag;
@@ -94,11 +94,35 @@ impl EntryBody {
             bits |= mask::VITALS;
             self.put(&[now.health, now.mana]);
         }
-        if now.effects != base.effects {
-            bits |= mask::EFFECTS;
-            self.put(&now.effects.to_le_bytes());
+        // One comparison for all that seldom changes.
+        if (rare_word(now) ^ rare_word(base)) | u64::from(now.faction ^ base.faction) != 0 {
+            bits |= mask::MORE;
+            self.rare_fields(now, base);
         }
         bits
+    }
+
+    /// The second mask and its fields.
+    #[cold]
+    #[inline(never)]
+    fn rare_fields(&mut self, now: &QuantizedState, base: &QuantizedState) {
+        let mask_at = usize::from(self.len);
+        self.put(&[0]);
+        let mut bits = 0;
+        if now.effects != base.effects {
+            bits |= rare::EFFECTS;
+            self.put(&now.effects.to_le_bytes());
+        }
+        if now.faction != base.faction {
+            bits |= rare::FACTION;
+            self.put(&[now.faction]);
+        }
+        if (now.pitch, now.roll) != (base.pitch, base.roll) {
+            bits |= rare::TILT;
+            self.zigzag(i32::from(now.pitch.wrapping_sub(base.pitch)));
+            self.zigzag(i32::from(now.roll.wrapping_sub(base.roll)));
+        }
+        self.bytes[mask_at] = bits;
     }
 
     #[inline]
@@ -118,6 +142,13 @@ impl EntryBody {
         }
         self.put(&[rest as u8]);
     }
+}
+
+/// Effects, pitch and roll, which lie side by side in a state.
+#[inline]
+fn rare_word(state: &QuantizedState) -> u64 {
+    let [pitch, roll] = [state.pitch, state.roll].map(|angle| u64::from(angle as u16));
+    u64::from(state.effects) | pitch << 32 | roll << 48
 }
 
 /// The offset of `steps` within its quadrant, as the signed 16 bits of the wire.

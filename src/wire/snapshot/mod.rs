@@ -19,10 +19,13 @@ use crate::units::{EntityId, Tick};
 pub const SNAPSHOT_HEAD_LEN: usize = 12;
 /// Bytes of the own state.
 pub const OWN_STATE_LEN: usize = 40;
+/// Bytes of the relations.
+pub const RELATIONS_LEN: usize = 8;
 /// Most bytes of one entry behind its slot and age bytes.
-pub const ENTRY_MAX: usize = 33;
+pub const ENTRY_MAX: usize = 41;
 
 const OWN_STATE_PRESENT: u8 = 0x01;
+const RELATIONS_PRESENT: u8 = 0x02;
 const AGE_FOLLOWS: u8 = 0x80;
 const SLOT_MASK: u8 = 0x7F;
 
@@ -40,10 +43,22 @@ pub mod mask {
     pub const VELOCITY: u8 = 0x10;
     /// Health and mana.
     pub const VITALS: u8 = 0x20;
-    /// Buffs and debuffs.
-    pub const EFFECTS: u8 = 0x40;
+    /// A second mask, of rare fields, follows those of this one.
+    pub const MORE: u8 = 0x40;
     /// Position along z.
     pub const HEIGHT: u8 = 0x80;
+}
+
+/// Bits of an entry's second mask: what seldom changes.
+pub mod rare {
+    /// Buffs and debuffs.
+    pub const EFFECTS: u8 = 0x01;
+    /// Faction.
+    pub const FACTION: u8 = 0x02;
+    /// Pitch and roll, only of kinds that have them.
+    pub const TILT: u8 = 0x04;
+    /// Every bit that has a meaning.
+    pub const ALL: u8 = 0x07;
 }
 
 /// The player's own entity in full precision, for prediction and reconciliation.
@@ -59,13 +74,15 @@ pub struct OwnState {
     pub yaw: u16,
     /// Animation state.
     pub animation: u8,
-    /// Entity flags.
+    /// Bits of `state::flags`.
     pub flags: u8,
     /// 0..=255 of the maximum.
     pub health: u8,
     /// 0..=255 of the maximum.
     pub mana: u8,
-    /// Buff and debuff bits.
+    /// Whose side it is on, 0 = nobody's.
+    pub faction: u8,
+    /// Bits of `state::effects`.
     pub effects: u32,
 }
 
@@ -84,25 +101,31 @@ pub struct SnapshotHead {
     pub entries: u8,
     /// Present once the player is in the world.
     pub own: Option<OwnState>,
+    /// Bit f: faction f is an enemy of the player. Bit 0 is 0. Present until it was acknowledged.
+    pub relations: Option<u64>,
 }
 
 impl SnapshotHead {
-    /// Writes head and own state to the front of `out` (at least 52 bytes) and returns their
-    /// length.
+    /// Writes head, own state and relations to the front of `out` (at least 60 bytes) and returns
+    /// their length.
     pub fn write(&self, out: &mut [u8]) -> usize {
         out[0..4].copy_from_slice(&self.tick.to_le_bytes());
         out[4..8].copy_from_slice(&self.last_processed_input.to_le_bytes());
         out[8] = if self.own.is_some() { OWN_STATE_PRESENT } else { 0 };
+        out[8] |= if self.relations.is_some() { RELATIONS_PRESENT } else { 0 };
         out[9] = self.base_age;
         out[10] = self.removals;
         out[11] = self.entries;
-        let Some(own) = &self.own else { return SNAPSHOT_HEAD_LEN };
-        own.write(
-            (&mut out[SNAPSHOT_HEAD_LEN..SNAPSHOT_HEAD_LEN + OWN_STATE_LEN])
-                .try_into()
-                .expect("40 bytes"),
-        );
-        SNAPSHOT_HEAD_LEN + OWN_STATE_LEN
+        let mut len = SNAPSHOT_HEAD_LEN;
+        if let Some(own) = &self.own {
+            own.write((&mut out[len..len + OWN_STATE_LEN]).try_into().expect("40 bytes"));
+            len += OWN_STATE_LEN;
+        }
+        if let Some(relations) = self.relations {
+            out[len..len + RELATIONS_LEN].copy_from_slice(&relations.to_le_bytes());
+            len += RELATIONS_LEN;
+        }
+        len
     }
 
     /// Corrects the number of entries in a head that was written before they were counted.
@@ -119,7 +142,7 @@ impl OwnState {
         }
         out[28..30].copy_from_slice(&self.yaw.to_le_bytes());
         out[30..34].copy_from_slice(&[self.animation, self.flags, self.health, self.mana]);
-        out[34..36].copy_from_slice(&[0, 0]);
+        out[34..36].copy_from_slice(&[self.faction, 0]);
         out[36..40].copy_from_slice(&self.effects.to_le_bytes());
     }
 
@@ -138,8 +161,9 @@ impl OwnState {
             flags: reader.u8()?,
             health: reader.u8()?,
             mana: reader.u8()?,
+            faction: reader.u8()?,
             effects: {
-                if reader.u16()? != 0 {
+                if reader.u8()? != 0 {
                     return Err(SnapshotError::Reserved);
                 }
                 reader.u32()?
@@ -158,7 +182,8 @@ pub enum SnapshotError {
     Reserved,
     /// A number is outside its range: slot, age, kind, count, coordinate.
     Range,
-    /// An entry relies on an age the head does not give, or claims a change and has none.
+    /// An entry relies on an age the head does not give, claims a change and has none, or one that
+    /// its kind cannot have.
     Form,
 }
 

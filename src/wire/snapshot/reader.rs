@@ -2,7 +2,8 @@
 //! not fit is an error, and nothing is allocated. Called by `client`.
 
 use super::{
-    AGE_FOLLOWS, OWN_STATE_PRESENT, OwnState, SLOT_MASK, SnapshotError, SnapshotHead, mask,
+    AGE_FOLLOWS, OWN_STATE_PRESENT, OwnState, RELATIONS_PRESENT, SLOT_MASK, SnapshotError,
+    SnapshotHead, mask, rare,
 };
 use crate::limits::{AGE_MAX, VISIBLE_MAX};
 use crate::state::{Kind, QuantizedState};
@@ -49,7 +50,7 @@ impl<'a> SnapshotReader<'a> {
         let flags = reader.u8()?;
         let base_age = reader.u8()?;
         let (removals, entries) = (reader.u8()?, reader.u8()?);
-        if flags & !OWN_STATE_PRESENT != 0 {
+        if flags & !(OWN_STATE_PRESENT | RELATIONS_PRESENT) != 0 {
             return Err(SnapshotError::Reserved);
         }
         let too_many = usize::from(removals.max(entries)) > VISIBLE_MAX;
@@ -58,12 +59,24 @@ impl<'a> SnapshotReader<'a> {
         }
         let own =
             if flags & OWN_STATE_PRESENT != 0 { Some(OwnState::read(&mut reader)?) } else { None };
+        let relations = if flags & RELATIONS_PRESENT != 0 { Some(reader.u64()?) } else { None };
+        if relations.is_some_and(|relations| relations & 1 != 0) {
+            return Err(SnapshotError::Reserved);
+        }
         let removed = reader.slice(usize::from(removals))?;
         let in_order = removed.windows(2).all(|pair| pair[0] < pair[1]);
         if !in_order || removed.iter().any(|&slot| slot & AGE_FOLLOWS != 0) {
             return Err(SnapshotError::Range);
         }
-        let head = SnapshotHead { tick, last_processed_input, base_age, removals, entries, own };
+        let head = SnapshotHead {
+            tick,
+            last_processed_input,
+            base_age,
+            removals,
+            entries,
+            own,
+            relations,
+        };
         Ok(Self { head, removed, reader, entries_left: entries })
     }
 
@@ -113,23 +126,32 @@ impl<'a> SnapshotReader<'a> {
         if bits & (mask::POSITION | mask::HEIGHT) != 0 {
             return Err(SnapshotError::Reserved);
         }
-        self.fields(bits, &mut state)?;
+        self.fields(bits, kind, &mut state)?;
         if id == EntityId::NONE || !inside_the_map(&state) {
             return Err(SnapshotError::Range);
         }
         Ok(FullEntry { id, kind, state })
     }
 
-    /// The body of an entry whose head had an age; `base` is the state of the slot at that age.
-    pub fn read_delta(&mut self, base: &QuantizedState) -> Result<QuantizedState, SnapshotError> {
+    /// The body of an entry whose head had an age; `base` is the state of the slot at that age,
+    /// `kind` that of its occupant.
+    pub fn read_delta(
+        &mut self,
+        kind: Kind,
+        base: &QuantizedState,
+    ) -> Result<QuantizedState, SnapshotError> {
         let mut state = *base;
-        self.apply_delta(&mut state).map(|()| state)
+        self.apply_delta(kind, &mut state).map(|()| state)
     }
 
     /// As [`Self::read_delta`], in place: `state` goes from the baseline to the new state. After an
     /// error it is neither of them.
     #[inline]
-    pub fn apply_delta(&mut self, state: &mut QuantizedState) -> Result<(), SnapshotError> {
+    pub fn apply_delta(
+        &mut self,
+        kind: Kind,
+        state: &mut QuantizedState,
+    ) -> Result<(), SnapshotError> {
         let bits = self.reader.u8()?;
         if bits == 0 {
             return Err(SnapshotError::Form);
@@ -143,12 +165,17 @@ impl<'a> SnapshotReader<'a> {
             state.z = u16::try_from(z).map_err(|_| SnapshotError::Range)?;
         }
         if bits & !(mask::POSITION | mask::HEIGHT) != 0 {
-            self.fields(bits, state)?;
+            self.fields(bits, kind, state)?;
         }
         if inside_the_map(state) { Ok(()) } else { Err(SnapshotError::Range) }
     }
 
-    fn fields(&mut self, bits: u8, state: &mut QuantizedState) -> Result<(), SnapshotError> {
+    fn fields(
+        &mut self,
+        bits: u8,
+        kind: Kind,
+        state: &mut QuantizedState,
+    ) -> Result<(), SnapshotError> {
         if bits & mask::ROTATION != 0 {
             state.yaw = state.yaw.wrapping_add_signed(self.zigzag_i16()?);
         }
@@ -167,8 +194,28 @@ impl<'a> SnapshotReader<'a> {
             state.health = self.reader.u8()?;
             state.mana = self.reader.u8()?;
         }
-        if bits & mask::EFFECTS != 0 {
+        if bits & mask::MORE != 0 { self.rare_fields(kind, state) } else { Ok(()) }
+    }
+
+    /// The second mask and its fields.
+    #[cold]
+    fn rare_fields(&mut self, kind: Kind, state: &mut QuantizedState) -> Result<(), SnapshotError> {
+        let bits = self.reader.u8()?;
+        if bits & !rare::ALL != 0 {
+            return Err(SnapshotError::Reserved);
+        }
+        if bits == 0 || bits & rare::TILT != 0 && !kind.has_full_rotation() {
+            return Err(SnapshotError::Form);
+        }
+        if bits & rare::EFFECTS != 0 {
             state.effects = self.reader.u32()?;
+        }
+        if bits & rare::FACTION != 0 {
+            state.faction = self.reader.u8()?;
+        }
+        if bits & rare::TILT != 0 {
+            state.pitch = state.pitch.wrapping_add(self.zigzag_i16()?);
+            state.roll = state.roll.wrapping_add(self.zigzag_i16()?);
         }
         Ok(())
     }

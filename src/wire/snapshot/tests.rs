@@ -8,7 +8,8 @@ use proptest::prelude::*;
 fn any_state() -> impl Strategy<Value = QuantizedState> {
     let place = (0..STEPS_XY, 0..STEPS_XY, 0..STEPS_Z as u16, any::<u16>());
     let rest = (any::<[i16; 3]>(), any::<[u8; 4]>(), any::<u32>());
-    (place, rest, any::<u8>(), any::<[u32; 2]>()).prop_map(|((x, y, z, yaw), rest, keep, _)| {
+    let side = (any::<u8>(), any::<[i16; 2]>());
+    (place, rest, any::<u8>(), side).prop_map(|((x, y, z, yaw), rest, keep, (faction, tilt))| {
         let (velocity, bytes, effects) = rest;
         let full = QuantizedState {
             x,
@@ -20,10 +21,17 @@ fn any_state() -> impl Strategy<Value = QuantizedState> {
             flags: bytes[1],
             health: bytes[2],
             mana: bytes[3],
+            faction,
             effects,
+            pitch: tilt[0],
+            roll: tilt[1],
             ..QuantizedState::DEFAULT
         };
-        if keep % 3 == 0 { QuantizedState { velocity: [0; 3], effects: 0, ..full } } else { full }
+        match keep % 3 {
+            0 => QuantizedState { velocity: [0; 3], effects: 0, faction: 0, ..full },
+            1 => QuantizedState { effects: 0, faction: 0, pitch: 0, roll: 0, ..full },
+            _ => full,
+        }
     })
 }
 
@@ -51,6 +59,7 @@ fn own_state() -> OwnState {
         flags: 5,
         health: 200,
         mana: 17,
+        faction: 63,
         effects: 0xDEAD_BEEF,
     }
 }
@@ -63,6 +72,7 @@ fn head(entries: u8) -> SnapshotHead {
         removals: 2,
         entries,
         own: Some(own_state()),
+        relations: Some(0x8000_0000_0000_0002),
     }
 }
 
@@ -73,7 +83,9 @@ proptest! {
         let full = EntryBody::full(id, Kind::Vehicle, &now);
         prop_assert!(full.as_slice().len() <= ENTRY_MAX);
         let mut entries = vec![(5, 0, full)];
-        entries.extend(EntryBody::delta(&now, &base).map(|delta| (127, age, delta)));
+        let delta = EntryBody::delta(&now, &base);
+        prop_assert!(delta.is_none_or(|delta| delta.as_slice().len() <= ENTRY_MAX));
+        entries.extend(delta.map(|delta| (127, age, delta)));
         let bytes = body_of(&head(entries.len() as u8), &[0, 127], &entries);
         let mut reader = SnapshotReader::parse(&bytes).unwrap();
         prop_assert_eq!(*reader.head(), head(entries.len() as u8));
@@ -85,7 +97,7 @@ proptest! {
         );
         if now != base {
             prop_assert_eq!(reader.next_entry().unwrap(), Some(EntryHead { slot: 127, age }));
-            prop_assert_eq!(reader.read_delta(&base).unwrap(), now);
+            prop_assert_eq!(reader.read_delta(Kind::Vehicle, &base).unwrap(), now);
         }
         prop_assert_eq!(reader.next_entry().unwrap(), None);
     }
@@ -96,7 +108,7 @@ proptest! {
         while let Ok(Some(entry)) = reader.next_entry() {
             let sound = match entry.age {
                 0 => reader.read_full().is_ok(),
-                _ => reader.read_delta(&QuantizedState::DEFAULT).is_ok(),
+                _ => reader.read_delta(Kind::Vehicle, &QuantizedState::DEFAULT).is_ok(),
             };
             if !sound {
                 break;
@@ -119,14 +131,65 @@ fn a_step_in_each_direction_costs_three_bytes() {
 }
 
 #[test]
+fn what_seldom_changes_costs_ordinary_entries_nothing() {
+    let base = QuantizedState { effects: 7, faction: 9, pitch: 5, ..QuantizedState::DEFAULT };
+    let moved = QuantizedState { x: 8, y: 9, yaw: 70, ..base };
+    assert_eq!(EntryBody::delta(&moved, &base).unwrap().as_slice().len(), 5);
+    let rare = |now: &QuantizedState| EntryBody::delta(now, &base).unwrap().as_slice().to_vec();
+    let burning = QuantizedState { effects: 0x0107, ..base };
+    assert_eq!(rare(&burning), [mask::MORE, rare::EFFECTS, 7, 1, 0, 0]);
+    let turncoat = QuantizedState { faction: 10, ..base };
+    assert_eq!(rare(&turncoat), [mask::MORE, rare::FACTION, 10]);
+    let tilted = QuantizedState { pitch: 4, roll: i16::MIN, ..base };
+    assert_eq!(rare(&tilted), [mask::MORE, rare::TILT, 1, 0xFF, 0xFF, 3]);
+    let all = QuantizedState { yaw: 1, health: 1, effects: 0, faction: 0, pitch: 6, ..base };
+    let expected = [0x62, 2, 1, 255, rare::ALL, 0, 0, 0, 0, 0, 2, 0];
+    assert_eq!(rare(&all), expected);
+}
+
+#[test]
+fn a_second_mask_that_says_nothing_or_what_cannot_be_is_refused() {
+    let read = |kind, body: &[u8]| {
+        let bytes = [&body_of(&head(1), &[3, 4], &[])[..], &[9], body].concat();
+        let mut reader = SnapshotReader::parse(&bytes).unwrap();
+        reader.next_entry().unwrap().expect("one entry");
+        reader.read_delta(kind, &QuantizedState::DEFAULT)
+    };
+    assert_eq!(read(Kind::Vehicle, &[mask::MORE, 0]), Err(SnapshotError::Form), "empty");
+    for unknown in [0x08, 0x10, 0x20, 0x40, 0x80, 0x0A] {
+        let body = [mask::MORE, unknown, 1, 1, 1, 1];
+        assert_eq!(read(Kind::Vehicle, &body), Err(SnapshotError::Reserved), "{unknown:#x}");
+    }
+    for kind in Kind::ALL {
+        let tilted = QuantizedState { pitch: 1, roll: -1, ..QuantizedState::DEFAULT };
+        let expected = if matches!(kind, Kind::Projectile | Kind::Vehicle) {
+            Ok(tilted)
+        } else {
+            Err(SnapshotError::Form)
+        };
+        assert_eq!(read(kind, &[mask::MORE, rare::TILT, 2, 1]), expected, "{kind:?}");
+        let full = EntryBody::full(EntityId::from_parts(1, 1), kind, &tilted);
+        let bytes = body_of(&head(1), &[3, 4], &[(9, 0, full)]);
+        let mut reader = SnapshotReader::parse(&bytes).unwrap();
+        reader.next_entry().unwrap().expect("one entry");
+        let found = reader.read_full().map(|full| full.state);
+        assert_eq!(found, expected, "{kind:?} in full");
+    }
+    // 40,000 is no difference of 16 bits.
+    let wide = [mask::MORE, rare::TILT, 0x80, 0xF1, 0x04, 0];
+    assert_eq!(read(Kind::Vehicle, &wide), Err(SnapshotError::Range));
+}
+
+#[test]
 fn every_truncation_and_every_trailing_byte_is_an_error() {
-    let state = QuantizedState { x: 70_000, y: 9, yaw: 3, flags: 1, ..QuantizedState::DEFAULT };
+    let plain = QuantizedState { x: 70_000, y: 9, yaw: 3, flags: 1, ..QuantizedState::DEFAULT };
+    let state = QuantizedState { effects: 9, faction: 2, pitch: -700, roll: 1, ..plain };
     let delta = EntryBody::delta(&state, &QuantizedState::DEFAULT).unwrap();
     let whole = body_of(&head(1), &[3, 4], &[(9, 2, delta)]);
     let read = |bytes: &[u8]| -> Result<(), SnapshotError> {
         let mut reader = SnapshotReader::parse(bytes)?;
         while reader.next_entry()?.is_some() {
-            reader.read_delta(&QuantizedState::DEFAULT)?;
+            reader.read_delta(Kind::Vehicle, &QuantizedState::DEFAULT)?;
         }
         Ok(())
     };
@@ -145,12 +208,14 @@ fn contradictions_are_refused() {
         bytes[at] = value;
         SnapshotReader::parse(&bytes).err()
     };
-    assert_eq!(with(8, 0x03), Some(SnapshotError::Reserved), "unknown flag");
+    assert_eq!(with(8, 0x07), Some(SnapshotError::Reserved), "unknown flag");
     assert_eq!(with(9, 64), Some(SnapshotError::Range), "age beyond the history");
     assert_eq!(with(11, 129), Some(SnapshotError::Range), "more entries than slots");
-    assert_eq!(with(52, 4), Some(SnapshotError::Range), "removals not increasing");
-    assert_eq!(with(53, 128), Some(SnapshotError::Range), "a slot above 127");
-    assert_eq!(with(47, 1), Some(SnapshotError::Reserved), "reserved bytes of the own state");
+    assert_eq!(with(52, 3), Some(SnapshotError::Reserved), "who is on no side is no enemy");
+    assert_eq!(with(60, 4), Some(SnapshotError::Range), "removals not increasing");
+    assert_eq!(with(61, 128), Some(SnapshotError::Range), "a slot above 127");
+    assert_eq!(with(47, 1), Some(SnapshotError::Reserved), "reserved byte of the own state");
+    assert_eq!(with(46, 1), None, "the own faction");
     let mut nan = whole.clone();
     nan[16..20].copy_from_slice(&f32::NAN.to_le_bytes());
     assert_eq!(SnapshotReader::parse(&nan).err(), Some(SnapshotError::Read(ReadError::Value)));
