@@ -35,6 +35,8 @@ pub(crate) struct Sink {
     pub(crate) newest: Vec<u64>,
     /// Payload bytes sent.
     pub(crate) bytes: u64,
+    /// Datagrams with the players they are for, where a test asked for them.
+    pub(crate) captured: Option<Vec<(usize, Vec<u8>)>>,
     /// Datagrams since the last flush.
     queued: u64,
     queued_bytes: u64,
@@ -46,6 +48,7 @@ impl Sink {
             slots: vec![[0; DATAGRAM_MAX]; players + 64],
             newest: vec![0; players],
             bytes: 0,
+            captured: None,
             queued: 0,
             queued_bytes: 0,
         }
@@ -67,7 +70,11 @@ impl Port for Sink {
 
     fn send_push(&mut self, slot: usize, len: usize, to: SocketAddr) {
         let sequence = self.slots[slot][6..14].try_into().map(u64::from_le_bytes);
-        self.newest[usize::from(to.port()) - 1] = sequence.expect("eight bytes");
+        let player = usize::from(to.port()) - 1;
+        self.newest[player] = sequence.expect("eight bytes");
+        if let Some(captured) = &mut self.captured {
+            captured.push((player, self.slots[slot][..len].to_vec()));
+        }
         self.bytes += len as u64;
         self.queued += 1;
         self.queued_bytes += len as u64;
@@ -141,19 +148,34 @@ impl Desk {
     }
 }
 
+/// What a stage is built from.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) spawn: SpawnRule,
+    pub(crate) interest: InterestConfig,
+    pub(crate) players: usize,
+    /// Published rows; those beyond the players are free.
+    pub(crate) seats: usize,
+    pub(crate) shards: usize,
+    /// Whether what is sent is kept for the test, which then says what arrived ([`Stage::hear`]).
+    pub(crate) captures: bool,
+}
+
 /// The shards of one world and their players.
 pub(crate) struct Stage {
     pub(crate) desks: Vec<Desk>,
     /// How long each tick is said to have taken.
     pub(crate) busy: Nanos,
     clock: StageClock,
-    keeper: Keeper,
+    pub(crate) keeper: Keeper,
     /// What it takes to make a shard like the first ones.
     config: ShardConfig,
     page: Page,
     pub(crate) bots: Vec<Bot>,
     /// Newest sequence that each player got, whoever sent it.
     newest: Vec<u64>,
+    /// Whether players get everything that is sent to them.
+    hears_all: bool,
     /// Next slot of each shard for somebody who comes from another.
     spare: Vec<u16>,
     dice: SeededEntropy,
@@ -167,9 +189,22 @@ impl Stage {
             player: InterestConfig::radius_for(visible, players as u32),
             ..InterestConfig::default()
         };
-        let per_shard = players.div_ceil(shards);
+        let setup = Setup { spawn, interest, players, seats: players, shards, captures: false };
+        let mut stage = Self::build(setup);
+        for _ in 0..80 {
+            stage.prepare_inputs();
+            stage.take_in();
+            stage.tick();
+        }
+        stage
+    }
+
+    /// Everybody is inside when this returns, after one tick.
+    pub(crate) fn build(setup: Setup) -> Self {
+        let Setup { spawn, interest, players, seats, shards, captures } = setup;
+        let per_shard = seats.div_ceil(shards);
         let page = Page::new(2 * per_shard, interest.radii(), interest.leave_factor);
-        let (keeper, members) = exchange(shards, players, 0, &page);
+        let (keeper, members) = exchange(shards, seats, 0, &page);
         let config = ShardConfig {
             socket_index: 1,
             // Room for those who come from other shards.
@@ -190,20 +225,24 @@ impl Stage {
             page,
             bots: Vec::new(),
             newest: vec![0; players],
+            hears_all: !captures,
             spare: vec![per_shard as u16; shards],
             dice: SeededEntropy(1),
         };
+        for desk in &mut stage.desks {
+            desk.port.captured = captures.then(Vec::new);
+        }
         for player in 0..players {
             assert!(keeper.grant(player as u32, player % shards));
             stage.admit(player);
         }
         stage.join();
-        for _ in 0..80 {
-            stage.prepare_inputs();
-            stage.take_in();
-            stage.tick();
-        }
         stage
+    }
+
+    /// A packet that was captured has arrived: it is acknowledged with the next input.
+    pub(crate) fn hear(&mut self, player: usize, sequence: u64) {
+        self.newest[player] = self.newest[player].max(sequence);
     }
 
     fn admit(&mut self, player: usize) {
@@ -350,7 +389,7 @@ impl Stage {
             assert_eq!(shard.member_mut().poll(), Meeting::Met);
             shard.replicate(port, &self.clock).expect("this port does not fail");
             for (newest, sent) in self.newest.iter_mut().zip(&port.newest) {
-                *newest = (*newest).max(*sent);
+                *newest = if self.hears_all { (*newest).max(*sent) } else { *newest };
             }
         }
         self.clock.ticks.set(self.clock.ticks.get() + 1);
