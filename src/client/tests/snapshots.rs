@@ -247,3 +247,50 @@ fn fifty_moving_entities_fit_into_24_kib_and_settle() {
     assert_eq!(pair.client.memory_bytes(), settled);
     assert!(settled <= 24 * 1024, "{settled} bytes");
 }
+
+#[test]
+fn who_is_an_enemy_holds_until_the_next_word_about_it() {
+    let mut pair = Pair::in_world();
+    let say = |pair: &mut Pair, tick, relations| {
+        let head = SnapshotHead {
+            tick,
+            last_processed_input: 0,
+            base_age: 0,
+            removals: 0,
+            entries: 0,
+            own: Some(own()),
+            relations,
+        };
+        let mut out = [0; 64];
+        let len = head.write(&mut out);
+        pair.say(&out[..len]).unwrap();
+    };
+    let enemies = |pair: &Pair| {
+        let world = pair.client.world();
+        (0..=u8::MAX).filter(|&faction| world.is_enemy(faction)).collect::<Vec<_>>()
+    };
+    assert_eq!(enemies(&pair), [0; 0]);
+    say(&mut pair, 2, Some(1 << 63 | 1 << 5));
+    assert_eq!(enemies(&pair), [5, 63]);
+    say(&mut pair, 3, None);
+    assert_eq!(enemies(&pair), [5, 63]);
+    say(&mut pair, 4, Some(0));
+    assert_eq!((enemies(&pair), pair.client.world().enemies()), (Vec::new(), 0));
+}
+
+#[test]
+fn only_what_turns_about_all_axes_can_be_tilted_later() {
+    let tilted = QuantizedState { pitch: -900, roll: 5, ..at(1) };
+    for (kind, expected) in [
+        (Kind::Vehicle, Ok(tilted)),
+        (Kind::Projectile, Ok(tilted)),
+        (Kind::Npc, Err(ClientError::SnapshotForm)),
+    ] {
+        let mut pair = Pair::in_world();
+        let entry = (3, 0, EntryBody::full(entity(5), kind, &at(1)));
+        pair.say(&body(2, &[], &[entry])).unwrap();
+        let said = pair.say(&body(3, &[], &[delta(3, 1, &tilted, &at(1))]));
+        let state = said.map(|_| pair.client.world().seen(3).unwrap().state);
+        assert_eq!(state, expected, "{kind:?}");
+    }
+}
