@@ -41,7 +41,7 @@ impl Scene {
         let mut scene = Self {
             world: World::new(WorldConfig { capacity, rate: TickRate::DEFAULT }),
             member: members.remove(0),
-            replicator: Replicator::new(PLAYERS.into(), PLAYERS.into()),
+            replicator: Replicator::new(PLAYERS.into(), PLAYERS.into(), TickRate::DEFAULT),
             rows: Vec::new(),
             tick: 0,
             random: 1,
@@ -89,7 +89,7 @@ impl Scene {
             let columns = self.world.columns();
             let position = columns.position.map(|axis| axis[row as usize]);
             let row = columns.seats[row as usize];
-            let eye = Eye { row, position, sight_squared: 1.0, marks_far: false };
+            let eye = Eye { row, position, sight_squared: 1.0, far_every: 1, target: u32::MAX };
             let indexes = std::iter::once(self.member.page_of(0));
             self.replicator.select(viewer, eye, indexes, self.member.published());
         }
@@ -103,7 +103,7 @@ impl Scene {
             let block = first..(first + BLOCK as u16).min(PLAYERS);
             let start = Instant::now();
             for (place, viewer) in block.clone().enumerate() {
-                self.replicator.diff(place, viewer, true, self.member.published());
+                self.replicator.diff(place, viewer, self.member.published());
             }
             let between = Instant::now();
             for (place, viewer) in block.clone().enumerate() {

@@ -1,6 +1,6 @@
 //! The quantized state of one entity: what is replicated, hashed and kept in the history.
 
-use crate::units::STEP;
+use crate::units::{STEP, Tick};
 use bytemuck::{Pod, Zeroable};
 
 /// State of one entity at one tick, as integers. 32 bytes, so two rows share a cache line.
@@ -192,6 +192,63 @@ impl Kind {
             Self::StaticBuild => 25_000.0,
             Self::Vehicle => 150_000.0,
             Self::Item => 10_000.0,
+        }
+    }
+}
+
+/// What an entity did over the last ticks, as the bytes that snapshots copy: see `kernel::trail`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(32))]
+pub struct Trail {
+    /// Tick from which on the row has its occupant, or none.
+    pub since: Tick,
+    /// Bit a is set if `steps[a - 1]` is all that there is to say against the state of a ticks ago.
+    pub valid: u16,
+    /// Differences of x and y to 1, 2, … ticks ago in steps, zigzag.
+    pub steps: [[u8; 2]; Self::AGES],
+}
+
+const _: () = assert!(size_of::<Trail>() == 32);
+
+impl Trail {
+    /// Ticks that it reaches back.
+    pub const AGES: usize = 12;
+
+    /// Of a row without an entity, or of which nothing is known.
+    pub const NONE: Self = Self { since: 0, valid: 0, steps: [[0; 2]; Self::AGES] };
+
+    /// The differences of x and y to `age` ticks ago (at most 63) as zigzag bytes, if nothing else
+    /// changed since.
+    #[inline]
+    pub fn step(&self, age: u8) -> Option<[u8; 2]> {
+        let said = u64::from(self.valid) >> age & 1 == 1;
+        said.then(|| self.steps[usize::from(age) - 1])
+    }
+}
+
+/// How much is going on with an entity; decides how often others are told of its changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Stir {
+    /// It stands still.
+    Still,
+    /// It moves.
+    Moving,
+    /// It fights or casts, or is a projectile: what it does now decides something.
+    Engaged,
+}
+
+impl Stir {
+    /// Of an entity of `kind` with these flags.
+    #[inline]
+    pub fn of(kind: Kind, entity_flags: u8) -> Self {
+        if kind == Kind::Projectile || entity_flags & (flags::IS_IN_COMBAT | flags::IS_CASTING) != 0
+        {
+            Self::Engaged
+        } else if entity_flags & (flags::IS_MOVING | flags::IS_FALLING) != 0 {
+            Self::Moving
+        } else {
+            Self::Still
         }
     }
 }

@@ -40,7 +40,7 @@
 #![allow(unsafe_code, reason = "shards read without a lock what others wrote; argued above")]
 
 use crate::limits::HISTORY_TICKS;
-use crate::state::{Kind, QuantizedState};
+use crate::state::{Kind, QuantizedState, Stir, Trail};
 use crate::units::{EntityId, Tick};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -88,7 +88,9 @@ pub(super) struct Columns {
     history: Box<[Place<QuantizedState>]>,
     changed: Box<[Place<Tick>]>,
     ids: Box<[Place<EntityId>]>,
+    trails: Box<[Place<Trail>]>,
     kinds: Box<[Place<Kind>]>,
+    stirs: Box<[Place<Stir>]>,
     hosts: Box<[Place<u8>]>,
 }
 
@@ -105,8 +107,12 @@ pub struct PublishedRow {
     pub changed: Tick,
     /// The entity, or `EntityId::NONE` for a row without one.
     pub id: EntityId,
+    /// Since when it has had the row, and what it did lately.
+    pub trail: Trail,
     /// Its kind.
     pub kind: Kind,
+    /// How much is going on with it.
+    pub stir: Stir,
     /// The member that will have the entity in the tick after the next: what is sent to the entity
     /// in the next tick goes there. A hand-over is announced here one tick ahead, so that nothing
     /// arrives where the entity has just left.
@@ -119,21 +125,31 @@ impl PublishedRow {
         state: QuantizedState::DEFAULT,
         changed: 0,
         id: EntityId::NONE,
+        trail: Trail::NONE,
         kind: Kind::Player,
+        stir: Stir::Still,
         host: 0,
     };
+
+    /// A row that has been without an entity since `since`.
+    pub fn empty_since(since: Tick) -> Self {
+        Self { trail: Trail { since, ..Trail::NONE }, ..Self::EMPTY }
+    }
 }
 
 impl Columns {
-    pub(super) fn new(rows: usize) -> Self {
-        let empty = PublishedRow::EMPTY;
+    /// Columns in which every row has been empty since `since`.
+    pub(super) fn new(rows: usize, since: Tick) -> Self {
+        let empty = PublishedRow::empty_since(since);
         Self {
             rows,
             owner: (0..rows).map(|_| AtomicU8::new(KEEPER)).collect(),
             history: places(rows * HISTORY_TICKS, &empty.state),
             changed: places(rows * PAGES, &empty.changed),
             ids: places(rows * PAGES, &empty.id),
+            trails: places(rows * PAGES, &empty.trail),
             kinds: places(rows * PAGES, &empty.kind),
+            stirs: places(rows * PAGES, &empty.stir),
             hosts: places(rows * PAGES, &empty.host),
         }
     }
@@ -148,7 +164,9 @@ impl Columns {
             + size_of_val(&*self.history)
             + size_of_val(&*self.changed)
             + size_of_val(&*self.ids)
+            + size_of_val(&*self.trails)
             + size_of_val(&*self.kinds)
+            + size_of_val(&*self.stirs)
             + size_of_val(&*self.hosts)
     }
 
@@ -179,12 +197,14 @@ impl Columns {
     pub(super) unsafe fn write(&self, tick: Tick, row: u32, value: &PublishedRow) {
         let row = row as usize;
         // SAFETY: the caller owns the row in this tick, so by the argument at the top no other
-        // thread reads or writes these five places now, and no reference to them lives.
+        // thread reads or writes these places now, and no reference to them lives.
         unsafe {
             *self.history_page(tick)[row].0.get() = value.state;
             *self.page(&self.changed, tick)[row].0.get() = value.changed;
             *self.page(&self.ids, tick)[row].0.get() = value.id;
+            *self.page(&self.trails, tick)[row].0.get() = value.trail;
             *self.page(&self.kinds, tick)[row].0.get() = value.kind;
+            *self.page(&self.stirs, tick)[row].0.get() = value.stir;
             *self.page(&self.hosts, tick)[row].0.get() = value.host;
         }
     }
@@ -229,7 +249,9 @@ impl Columns {
                 reach,
                 changed: values(self.page(&self.changed, tick)),
                 ids: values(self.page(&self.ids, tick)),
+                trails: values(self.page(&self.trails, tick)),
                 kinds: values(self.page(&self.kinds, tick)),
+                stirs: values(self.page(&self.stirs, tick)),
                 hosts: values(self.page(&self.hosts, tick)),
             }
         }
@@ -273,7 +295,9 @@ pub struct Published<'a> {
     reach: Option<Tick>,
     changed: &'a [Tick],
     ids: &'a [EntityId],
+    trails: &'a [Trail],
     kinds: &'a [Kind],
+    stirs: &'a [Stir],
     hosts: &'a [u8],
 }
 
@@ -312,6 +336,20 @@ impl<'a> Published<'a> {
     #[inline]
     pub fn id(&self, row: u32) -> EntityId {
         self.ids[row as usize]
+    }
+
+    /// What the occupant of `row` did lately, and since when it has had the row. A slot remembers
+    /// the row of its entity and not the entity: whoever came after the viewer's last selection is
+    /// another one.
+    #[inline]
+    pub fn trail(&self, row: u32) -> &'a Trail {
+        &self.trails[row as usize]
+    }
+
+    /// How much is going on with the occupant of `row`.
+    #[inline]
+    pub fn stir(&self, row: u32) -> Stir {
+        self.stirs[row as usize]
     }
 
     /// Kind of the occupant of `row`.

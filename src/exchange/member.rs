@@ -7,6 +7,7 @@
 
 use super::columns::Pages;
 use super::{HISTORY_REACH, Meeting, Published, PublishedRow, Shared};
+use crate::state::QuantizedState;
 use crate::units::Tick;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -108,6 +109,12 @@ impl<P> Member<P> {
         unsafe { self.pages.page(member, self.tick) }
     }
 
+    /// The state of a row at the last tick; `None` before the first meeting.
+    #[inline]
+    pub fn last_state(&self, row: u32) -> Option<&QuantizedState> {
+        (self.met > 0).then(|| self.published().state(row, self.tick))
+    }
+
     /// Publishes a row of the next tick; nothing happens to a row that is not this member's.
     /// Everything a member owns is to be published in every tick.
     #[inline]
@@ -157,7 +164,8 @@ impl<P> Member<P> {
         assert_eq!(self.turn, Turn::Open, "one arrival per tick");
         for age in [0, 1] {
             for place in 0..self.vacated[age].len() {
-                self.publish(self.vacated[age][place], &PublishedRow::EMPTY);
+                let empty = PublishedRow::empty_since(self.next());
+                self.publish(self.vacated[age][place], &empty);
             }
         }
         for row in self.vacated[1].drain(..) {

@@ -57,7 +57,8 @@ pub fn exchange<P: Clone>(
 ) -> (Keeper, Vec<Member<P>>) {
     assert!((1..=255).contains(&members), "a member is named by one byte");
     let shared = Arc::new(Shared {
-        columns: Columns::new(rows),
+        // What earlier exchanges showed of a row is over with the first tick.
+        columns: Columns::new(rows, base.wrapping_add(1)),
         barrier: Barrier::new(members),
         base,
         arrived: (0..members).map(|_| AtomicU32::new(base)).collect(),

@@ -1,7 +1,7 @@
 //! The exchange in one thread and in several: what is read is what was published, and nothing else.
 
 use super::*;
-use crate::state::{Kind, QuantizedState};
+use crate::state::{Kind, QuantizedState, Stir, Trail};
 use crate::units::EntityId;
 use std::thread;
 
@@ -10,7 +10,9 @@ fn row(entity: u32, tick: Tick) -> PublishedRow {
         state: QuantizedState { x: tick, effects: entity, ..QuantizedState::DEFAULT },
         changed: tick,
         id: EntityId::from_parts(entity, 1),
+        trail: Trail { since: 1, ..Trail::NONE },
         kind: Kind::Monster,
+        stir: Stir::Moving,
         host: 0,
     }
 }
@@ -40,6 +42,33 @@ fn the_history_returns_every_tick_within_reach_and_refuses_the_others() {
     }
     let out_of_reach = std::panic::AssertUnwindSafe(|| member.published().state(1, 137).x);
     assert!(std::panic::catch_unwind(out_of_reach).is_err());
+}
+
+#[test]
+fn a_row_without_its_occupant_says_since_when() {
+    let (keeper, mut members) = exchange(1, 2, 40, &());
+    let mut member = members.remove(0);
+    assert!(keeper.grant(0, 0));
+    for tick in 41..=44 {
+        member.publish(0, &row(7, tick));
+        if tick == 44 {
+            member.vacate(0);
+        }
+        member.arrive();
+        met(&mut member);
+        let since = if tick == 44 { 44 } else { 1 };
+        let published = member.published();
+        let told = [0, 1].map(|row| published.trail(row).since);
+        assert_eq!(told, [since, 41], "tick {tick}");
+    }
+    // Whoever selected in the tick before cannot take the empty row for its entity.
+    let (_, mut members) = keeper.succeed(&());
+    let mut successor = members.remove(0);
+    successor.inherit(&member);
+    successor.arrive();
+    met(&mut successor);
+    let published = successor.published();
+    assert!([0, 1].iter().all(|&row| published.trail(row).since == published.tick()));
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub mod nearest;
 mod oracle;
 pub mod prefetch;
 pub mod quantization;
+pub mod trail;
+pub mod urgency;
 
 /// Largest magnitude of a velocity component in cm/s: what 16 bits carry with a sign.
 pub const SPEED_LIMIT: f32 = 32_767.0;

@@ -1,6 +1,7 @@
 //! Phase encode: differences become the bytes of one snapshot per viewer.
 //!
-//! The bytes of (entity, baseline age) do not depend on the viewer, so they are made once per tick
+//! The most urgent go first, until the budget is used up; the others have become more urgent in the
+//! next tick. The bytes of (entity, baseline age) do not depend on the viewer, so they are made once per tick
 //! and copied to everybody who needs them. The cache has one 64-byte line per row: three entries of
 //! up to 16 bytes. Longer entries (newcomers, many fields at once) are rare and are encoded each
 //! time.
@@ -10,14 +11,16 @@
 
 use super::diff::ChangedSlots;
 use super::slots::{SlotTable, bits};
-use super::tenure::Tenure;
 use crate::exchange::{HISTORY_REACH, Published};
 use crate::limits::VISIBLE_MAX;
 use crate::units::Tick;
 use crate::wire::snapshot::{
-    ENTRY_MAX, EntryBody, OWN_STATE_LEN, OwnState, RELATIONS_LEN, SNAPSHOT_HEAD_LEN, SnapshotHead,
-    write_entry_head,
+    ENTRY_MAX, EntryBody, OWN_STATE_LEN, OwnState, RELATIONS_LEN, SNAPSHOT_HEAD_LEN, STEP_LEN,
+    SnapshotHead, step_body, write_entry_head,
 };
+
+/// Most bytes of an entry that says that somebody walked on.
+const STEP_TOTAL_MAX: usize = 2 + STEP_LEN;
 
 const WAYS: usize = 3;
 const CELL: usize = 16;
@@ -101,8 +104,6 @@ pub struct ViewerState {
 pub(super) struct Encoder<'a> {
     /// What was published of the tick.
     pub published: Published<'a>,
-    /// Since when the rows have had their occupants.
-    pub tenure: &'a Tenure,
     /// Entries encoded so far in the tick.
     pub cache: &'a mut EncodeCache,
     /// What happened so far.
@@ -144,8 +145,8 @@ impl Encoder<'_> {
         len
     }
 
-    /// Writes the entries of the slots in `changed` behind `at`, as many as fit; returns the end
-    /// and the slots that were described.
+    /// Writes the entries of the slots in `changed` behind `at`, the most urgent first, as many as
+    /// fit; returns the end and the slots that were described.
     #[inline]
     fn entries(
         &mut self,
@@ -156,13 +157,9 @@ impl Encoder<'_> {
         mut at: usize,
     ) -> (usize, u128) {
         let tick = self.published.tick();
-        // What did not fit last time comes first now.
-        let from_cursor = u128::MAX << table.cursor;
-        let (first, then) = (changed & from_cursor, changed & !from_cursor);
-        table.cursor = 0;
-        let sets = [first as u64, (first >> 64) as u64, then as u64, (then >> 64) as u64];
+        let sets = changed.into_iter().flat_map(|level| [level as u64, (level >> 64) as u64]);
         let mut described = [0; 2];
-        'room: for (part, set) in sets.into_iter().enumerate() {
+        'room: for (part, set) in sets.enumerate() {
             let half = part % 2;
             let rows = &table.row.as_chunks::<HALF>().0[half];
             let acknowledged = &table.acknowledged.as_chunks::<HALF>().0[half];
@@ -171,6 +168,18 @@ impl Encoder<'_> {
                 let place = left.trailing_zeros() as usize % HALF;
                 let slot = (half * HALF + place) as u8;
                 let age = slot_age(tick, acknowledged[place]);
+                let trail = self.published.trail(rows[place]);
+                if let Some(step) = trail.step(age)
+                    && trail.since <= table.selected
+                    && let Some(room) = out.get_mut(at..at + STEP_TOTAL_MAX)
+                {
+                    // The usual case: somebody walked on.
+                    let head = write_entry_head(slot, age, base_age, room);
+                    room[head..head + STEP_LEN].copy_from_slice(&step_body(step));
+                    at += head + STEP_LEN;
+                    left &= left - 1;
+                    continue;
+                }
                 let line = &self.cache.lines[rows[place] as usize];
                 let way = usize::from(age) % WAYS;
                 let known = line.tick == tick && line.ages[way] == age;
@@ -178,7 +187,7 @@ impl Encoder<'_> {
                     && line.since <= table.selected
                     && let Some(room) = out.get_mut(at..at + CELL + 2)
                 {
-                    // The usual case: a copy of constant length is one load and one store.
+                    // A copy of constant length is one load and one store.
                     let head = write_entry_head(slot, age, base_age, room);
                     room[head..head + CELL].copy_from_slice(&line.cells[way]);
                     at += head + usize::from(line.lens[way]);
@@ -189,9 +198,9 @@ impl Encoder<'_> {
                         Some(written) => at += written,
                         None => {
                             described[half] |= set & !left & !silent;
-                            let rest = changed & !join(described);
+                            let all = changed.iter().fold(0, |all, level| all | level);
+                            let rest = all & !join(described);
                             self.tally.deferred += u64::from(rest.count_ones());
-                            table.cursor = slot;
                             break 'room;
                         }
                     }
@@ -213,7 +222,7 @@ impl Encoder<'_> {
         let line = &mut self.cache.lines[row as usize];
         if line.tick != tick {
             line.tick = tick;
-            line.since = self.tenure.since()[row as usize];
+            line.since = self.published.trail(row).since;
             line.ages = [EMPTY; WAYS];
         }
         if line.since > selected {

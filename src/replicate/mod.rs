@@ -8,24 +8,25 @@
 
 mod diff;
 mod encode;
+mod pace;
 mod relations;
 mod select;
 mod slots;
-mod tenure;
 #[cfg(test)]
 mod tests;
 
 pub use diff::ChangedSlots;
 pub use encode::{EncodeTally, SNAPSHOT_ROOM_MIN, ViewerState, baseline_age};
+pub use pace::Tier;
 pub use select::{Eye, is_due};
 
 use crate::exchange::Published;
+use crate::units::TickRate;
 use crate::world::Index;
 use encode::{EncodeCache, Encoder};
 use relations::Relations;
 use select::Selector;
 use slots::SlotTable;
-use tenure::Tenure;
 
 /// Viewers whose phases diff and encode run as one block, so that each phase is timed with two
 /// readings of the clock per block instead of two per viewer.
@@ -41,9 +42,6 @@ pub struct Replicator {
     tables: Vec<SlotTable>,
     /// What each viewer knows of its enemies.
     relations: Vec<Relations>,
-    /// Slots of the far tier by viewer, where they are told apart.
-    far: Vec<u128>,
-    tenure: Tenure,
     selector: Selector,
     cache: EncodeCache,
     changed: [ChangedSlots; BLOCK],
@@ -52,26 +50,20 @@ pub struct Replicator {
 
 impl Replicator {
     /// For viewers `0..viewers` and `rows` published rows, those of all shards.
-    pub fn new(viewers: usize, rows: usize) -> Self {
+    pub fn new(viewers: usize, rows: usize, rate: TickRate) -> Self {
         Self {
             tables: vec![SlotTable::default(); viewers],
             relations: vec![Relations::default(); viewers],
-            far: vec![0; viewers],
-            tenure: Tenure::new(rows),
-            selector: Selector::new(rows),
+            selector: Selector::new(rows, rate),
             cache: EncodeCache::new(rows),
-            changed: [0; BLOCK],
+            changed: [ChangedSlots::default(); BLOCK],
             tally: EncodeTally::default(),
         }
     }
 
-    /// Bytes held for good: all viewers, what is known of the rows, the cache.
+    /// Bytes held for good: all viewers and the cache.
     pub fn memory_bytes(&self) -> usize {
-        size_of_val(&*self.tables)
-            + size_of_val(&*self.relations)
-            + size_of_val(&*self.far)
-            + self.tenure.memory_bytes()
-            + self.cache.memory_bytes()
+        size_of_val(&*self.tables) + size_of_val(&*self.relations) + self.cache.memory_bytes()
     }
 
     /// Forgets everything about `viewer`; call it when a player enters or leaves.
@@ -101,11 +93,9 @@ impl Replicator {
         indexes: impl Iterator<Item = &'i Index> + Clone,
         published: Published<'_>,
     ) {
-        self.tenure.observe(published);
         let table = &mut self.tables[usize::from(viewer)];
         table.renew(published.tick(), published.changed());
-        self.far[usize::from(viewer)] =
-            self.selector.select(table, eye, indexes, &self.tenure, published);
+        self.selector.select(table, eye, indexes, published);
     }
 
     /// Asks for the part of a viewer's table that diff and encode will read, one block ahead of
@@ -116,15 +106,11 @@ impl Replicator {
         self.tables[usize::from(viewer)].anticipate();
     }
 
-    /// Phase diff for one viewer at `place` of the current block, who is told of the far tier only
-    /// if it `gets_far`.
-    pub fn diff(&mut self, place: usize, viewer: u16, gets_far: bool, published: Published<'_>) {
-        self.tenure.observe(published);
+    /// Phase diff for one viewer at `place` of the current block; once per viewer and tick.
+    pub fn diff(&mut self, place: usize, viewer: u16, published: Published<'_>) {
         let table = &mut self.tables[usize::from(viewer)];
         table.renew(published.tick(), published.changed());
-        let changed = diff::diff(table, published.changed(), published.tick());
-        self.changed[place] =
-            if gets_far { changed } else { changed & !self.far[usize::from(viewer)] };
+        self.changed[place] = diff::diff(table, published.changed(), published.tick());
     }
 
     /// Phase encode for the viewer at `place` of the current block: one snapshot body into `out`,
@@ -137,8 +123,7 @@ impl Replicator {
         state: &ViewerState,
         out: &mut [u8],
     ) -> usize {
-        let (tenure, cache) = (&self.tenure, &mut self.cache);
-        let mut encoder = Encoder { published, tenure, cache, tally: self.tally };
+        let mut encoder = Encoder { published, cache: &mut self.cache, tally: self.tally };
         let table = &mut self.tables[usize::from(viewer)];
         let relations = &mut self.relations[usize::from(viewer)];
         let newest = table.newest_acknowledged;

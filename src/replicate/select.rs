@@ -4,12 +4,11 @@
 //! entity enters a slot within the radius of its kind and leaves it beyond a larger one, so that
 //! nobody flickers at the edge. The own entity never takes a slot.
 
+use super::pace::{EVERY_TICK, Paces, Tier};
 use super::slots::{SlotTable, bits};
-use super::tenure::Tenure;
 use crate::exchange::Published;
-use crate::kernel::nearest::distance_squared;
 use crate::limits::SELECT_STAGGER;
-use crate::units::Tick;
+use crate::units::{Tick, TickRate};
 use crate::world::{HeldSet, Index, Nearest};
 
 /// Scratch of the selection, shared by all viewers of a shard.
@@ -17,6 +16,7 @@ use crate::world::{HeldSet, Index, Nearest};
 pub(super) struct Selector {
     held: HeldSet,
     nearest: Nearest,
+    rate: TickRate,
 }
 
 /// The viewer for whom a selection is made.
@@ -28,36 +28,33 @@ pub struct Eye {
     pub position: [f32; 3],
     /// What the squares of all distances are multiplied with: 1, or less under load.
     pub sight_squared: f32,
-    /// Whether the far tier is to be told apart, which costs a little.
-    pub marks_far: bool,
+    /// The far tier gets one part in this many of its pace: 1, or more under load.
+    pub far_every: u8,
+    /// Published row of the entity that the viewer fights, `u32::MAX` = none: it is told of in
+    /// every tick, wherever it is.
+    pub target: u32,
 }
-
-/// The far tier begins at half the radius of a kind: a quarter of the square. Three quarters of the
-/// area lie there, and what is there moves by few pixels.
-const FAR_SQUARED: f32 = 0.25;
 
 impl Selector {
     /// For `rows` published rows.
-    pub(super) fn new(rows: usize) -> Self {
-        Self { held: HeldSet::new(rows), nearest: Nearest::new() }
+    pub(super) fn new(rows: usize, rate: TickRate) -> Self {
+        Self { held: HeldSet::new(rows), nearest: Nearest::new(), rate }
     }
 
-    /// Recomputes what the viewer sees and moves its slots accordingly. Returns the slots of the
-    /// far tier, if they are asked for.
+    /// Recomputes what the viewer sees, moves its slots accordingly and sets their paces.
     pub(super) fn select<'i>(
         &mut self,
         table: &mut SlotTable,
         eye: Eye,
         mut indexes: impl Iterator<Item = &'i Index> + Clone,
-        tenure: &Tenure,
         published: Published<'_>,
-    ) -> u128 {
+    ) {
         let tick = published.tick();
-        let since = tenure.since();
-        for slot in bits(table.live()) {
+        let before = table.live();
+        for slot in bits(before) {
             let row = table.row[usize::from(slot)];
             // A row that has another occupant by now holds nothing for this viewer.
-            if since[row as usize] <= table.selected {
+            if published.trail(row).since <= table.selected {
                 self.held.hold_in(row, slot);
             }
         }
@@ -67,43 +64,47 @@ impl Selector {
             let (held, nearest) = (&self.held, &mut self.nearest);
             index.visible_within(eye.position, eye.sight_squared, held, nearest);
         }
-        let found = self.nearest.rows();
-        let stays = found
-            .iter()
-            .filter_map(|&row| self.held.slot(row))
-            .fold(0_u128, |stays, slot| stays | 1 << slot);
-        let newcomers = found.iter().filter(|&&row| !self.held.holds(row));
-        table.leave(table.live() & !stays, tick);
-        let before = table.live() | table.leaving();
-        for &row in newcomers {
-            if table.enter(row, tick).is_none() {
-                // Every slot waits for an acknowledgment; the entity is found again in four ticks.
-                break;
-            }
+        if let Some(index) = indexes.next() {
+            let stays = self.place(table, eye, index, published);
+            table.leave(before & !stays, tick);
         }
         table.selected = tick;
         for slot in bits(before) {
             self.held.release(table.row[usize::from(slot)]);
         }
-        match indexes.next() {
-            Some(index) if eye.marks_far => far(table, eye, index, published),
-            _ => 0,
-        }
     }
-}
 
-/// The live slots whose occupant is in the far tier; `index` knows the distances.
-fn far(table: &SlotTable, eye: Eye, index: &Index, published: Published<'_>) -> u128 {
-    let mut far = 0;
-    for slot in bits(table.live()) {
-        let row = table.row[usize::from(slot)];
-        let state = published.state(row, published.tick());
-        let reach = index.enter_squared(published.kind(row)) * eye.sight_squared * FAR_SQUARED;
-        if distance_squared(state.position(), eye.position) > reach {
-            far |= 1 << slot;
+    /// Gives everything found a slot and the slot its pace. Returns the slots of what was held
+    /// before; `index` knows the distances of interest.
+    fn place(
+        &self,
+        table: &mut SlotTable,
+        eye: Eye,
+        index: &Index,
+        published: Published<'_>,
+    ) -> u128 {
+        let paces = Paces::new(self.rate, eye.far_every);
+        let mut stays = 0;
+        for (&row, &squared) in self.nearest.rows().iter().zip(self.nearest.distances_squared()) {
+            let slot = match self.held.slot(row) {
+                Some(slot) => {
+                    stays |= 1 << slot;
+                    slot
+                }
+                None => match table.enter(row, published.tick()) {
+                    Some(slot) => slot,
+                    // Every slot waits for an acknowledgment; the entity is found again in four
+                    // ticks.
+                    None => continue,
+                },
+            };
+            let reach = index.enter_squared(published.kind(row)) * eye.sight_squared;
+            let pace = paces.of(Tier::of(squared, reach), published.stir(row));
+            let pace = if row == eye.target { EVERY_TICK } else { pace };
+            table.set_pace(slot, pace, published.tick());
         }
+        stays
     }
-    far
 }
 
 /// Whether `viewer` is due in `tick`.

@@ -1,5 +1,5 @@
-//! The slot table of one viewer: which row stands in which slot, and what of it the viewer has
-//! acknowledged.
+//! The slot table of one viewer: which row stands in which slot, what of it the viewer has
+//! acknowledged, and how urgently it waits to be told.
 //!
 //! A slot is empty, live or leaving. It becomes live when `select` finds a newcomer, leaving when
 //! the entity is out of sight or gone, and empty when the viewer acknowledged a packet that carried
@@ -8,6 +8,7 @@
 
 use crate::kernel::age::AGE_UNKNOWN;
 use crate::kernel::prefetch::prefetch;
+use crate::kernel::urgency::{self, DUE, LEVELS};
 use crate::limits::VISIBLE_MAX;
 use crate::units::Tick;
 
@@ -29,13 +30,15 @@ pub(super) struct SlotTable {
     pub(super) selected: Tick,
     /// Tick at which the ticks of 16 bits were last renewed.
     renewed: Tick,
-    /// Slot at which the next packet starts when the last one was full.
-    pub(super) cursor: u8,
     /// Row of the occupant in the published columns.
     pub(super) row: [u32; VISIBLE_MAX],
     /// Newest tick whose state of the occupant the viewer acknowledged; older than
     /// [`AGE_UNKNOWN`] if there is none. Of a leaving slot: the tick at which it began to leave.
     pub(super) acknowledged: [u16; VISIBLE_MAX],
+    /// How urgently each slot waits, see `kernel::urgency`.
+    urgency: [u8; VISIBLE_MAX],
+    /// What the urgency grows by in a tick.
+    pace: [u8; VISIBLE_MAX],
     sent: [SentPacket; SENT_RING],
     /// Which slots each packet of `sent` described, as two words.
     described: [[u64; 2]; SENT_RING],
@@ -75,9 +78,10 @@ impl Default for SlotTable {
             newest_acknowledged: 0,
             selected: 0,
             renewed: 0,
-            cursor: 0,
             row: [0; VISIBLE_MAX],
             acknowledged: [0; VISIBLE_MAX],
+            urgency: [0; VISIBLE_MAX],
+            pace: [0; VISIBLE_MAX],
             sent: [SentPacket::default(); SENT_RING],
             described: [[0; 2]; SENT_RING],
         }
@@ -93,6 +97,8 @@ impl SlotTable {
         prefetch(std::slice::from_ref(&self.live));
         prefetch(&self.row[..LIKELY]);
         prefetch(&self.acknowledged[..LIKELY]);
+        prefetch(&self.urgency[..LIKELY]);
+        prefetch(&self.pace[..LIKELY]);
     }
 
     /// Slots with an entity that the viewer sees, as bits.
@@ -121,6 +127,8 @@ impl SlotTable {
         }
         self.row[slot] = row;
         self.acknowledged[slot] = (tick as u16).wrapping_sub(NEVER);
+        // Newcomers come first.
+        self.urgency[slot] = u8::MAX;
         self.live |= 1 << slot;
         Some(slot as u8)
     }
@@ -135,6 +143,26 @@ impl SlotTable {
         }
     }
 
+    /// From `tick` on, the occupant of a live slot is told of at `pace`.
+    ///
+    /// When it is its turn depends on its row and the pace and not on the viewer: so all viewers
+    /// are told in the same ticks against the same baselines, and the bytes can be shared.
+    #[inline]
+    pub(super) fn set_pace(&mut self, slot: u8, pace: u8, tick: Tick) {
+        let slot = usize::from(slot);
+        // What will have been added by any tick, modulo DUE; an odd factor spreads the rows.
+        let added = pace.wrapping_mul(tick as u8);
+        let turn = (self.row[slot] as u8).wrapping_mul(13).wrapping_add(added) % DUE;
+        self.pace[slot] = pace;
+        self.urgency[slot] = self.urgency[slot] / DUE * DUE + turn;
+    }
+
+    /// One tick passes: the slots that may be told in it as bits, the most urgent level first.
+    #[inline]
+    pub(super) fn due(&mut self) -> [u128; LEVELS] {
+        urgency::grow(&mut self.urgency, &self.pace).map(|level| level & self.live)
+    }
+
     /// Remembers that the packet `sequence` of `tick` described `slots` (and every pending
     /// removal).
     #[inline]
@@ -142,6 +170,7 @@ impl SlotTable {
         let place = sequence as usize % SENT_RING;
         self.sent[place] = SentPacket { lap: lap(sequence), tick: tick as u16 };
         self.described[place] = [slots as u64, (slots >> 64) as u64];
+        urgency::start_again(&mut self.urgency, slots);
         self.in_flight |= 1 << place;
         self.clock = tick;
     }
@@ -255,9 +284,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn replication_state_of_a_player_fits_thirty_three_cache_lines() {
+    fn replication_state_of_a_player_fits_thirty_seven_cache_lines() {
         // An odd number, so that the tables do not compete for the same sets of a cache.
-        assert_eq!(size_of::<SlotTable>(), 33 * 64);
+        assert_eq!(size_of::<SlotTable>(), 37 * 64);
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl Scene {
             dice: Dice(seed),
             world: World::new(WorldConfig { capacity: rows, rate: TickRate::DEFAULT }),
             member,
-            replicator: Replicator::new(PLAYERS, rows),
+            replicator: Replicator::new(PLAYERS, rows, TickRate::DEFAULT),
             players: Vec::new(),
             clients: (0..PLAYERS).map(|_| ModelClient::default()).collect(),
             down: (0..PLAYERS).map(|_| Wire::default()).collect(),
@@ -226,7 +226,7 @@ impl Scene {
         let position = columns.position.map(|axis| axis[row as usize]);
         if is_due(viewer, tick) {
             let row = columns.seats[row as usize];
-            let eye = Eye { row, position, sight_squared: 1.0, marks_far: false };
+            let eye = Eye { row, position, sight_squared: 1.0, far_every: 1, target: u32::MAX };
             let indexes = std::iter::once(self.member.page_of(0));
             self.replicator.select(viewer, eye, indexes, self.member.published());
         }
@@ -251,7 +251,7 @@ impl Scene {
         };
         let mut out = [0; SNAPSHOT_BUDGET];
         let published = self.member.published();
-        self.replicator.diff(0, viewer, true, published);
+        self.replicator.diff(0, viewer, published);
         let len = self.replicator.encode(0, viewer, published, &state, &mut out);
         out[..len].to_vec()
     }

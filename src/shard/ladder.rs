@@ -74,7 +74,7 @@ pub(super) struct Share {
 pub(super) struct Shed {
     /// The word of messages and documents.
     pub(super) name: &'static str,
-    /// A viewer gets the far tier in one tick of this many.
+    /// The far tier gets one part in this many of its rate.
     pub(super) far_every: u8,
     /// Of the bytes of a snapshot.
     pub(super) budget: Share,
@@ -137,25 +137,16 @@ impl Shed {
         left * left
     }
 
-    /// Whether `viewer` gets the far tier in `tick`. Staggered, so that every tick has its part of
-    /// the viewers.
-    pub(super) fn is_far_due(&self, viewer: u16, tick: Tick) -> bool {
-        is_turn(u32::from(viewer), tick, self.far_every)
-    }
-
-    /// Whether the NPC with this entity index decides in `tick`. Staggered like the far tier.
+    /// Whether the NPC with this entity index decides in `tick`. Staggered, so that every tick has
+    /// its part of them.
     pub(super) fn is_npc_due(&self, entity_index: u32, tick: Tick) -> bool {
-        is_turn(entity_index, tick, self.npc_every)
+        entity_index % u32::from(self.npc_every) == tick % u32::from(self.npc_every)
     }
 
     /// Time from one tick to the next where it is `base` at full pace.
     pub(super) fn period(&self, base: Nanos) -> Nanos {
         Nanos(base.0 * u64::from(self.pace.parts) / u64::from(self.pace.of))
     }
-}
-
-fn is_turn(index: u32, tick: Tick, every: u8) -> bool {
-    index % u32::from(every) == tick % u32::from(every)
 }
 
 /// Index of a row of the ladder: 0 sheds nothing.

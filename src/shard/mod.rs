@@ -127,7 +127,7 @@ impl Shard {
                 seed: config.canary_seed,
             }),
             world: World::new(world),
-            replicator: Replicator::new(config.players, member.rows()),
+            replicator: Replicator::new(config.players, member.rows(), config.rate),
             players: Players::new(config.players, config.entities, config.entry),
             member,
             links,

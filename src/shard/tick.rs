@@ -142,7 +142,8 @@ impl Shard {
                     row: columns.seats[row as usize],
                     position,
                     sight_squared: shed.radius_squared_factor(),
-                    marks_far: shed.far_every > 1,
+                    far_every: shed.far_every,
+                    target: self.world.target(row),
                 };
                 let member = &self.member;
                 let indexes = (0..member.members()).map(|place| &member.page_of(place).index);
@@ -158,8 +159,7 @@ impl Shard {
         next.iter().for_each(|&viewer| self.replicator.anticipate(viewer));
         let published = self.member.published();
         for (place, &viewer) in viewers[first..first + count].iter().enumerate() {
-            let gets_far = self.ladder.shed().is_far_due(viewer, self.tick);
-            self.replicator.diff(place, viewer, gets_far, published);
+            self.replicator.diff(place, viewer, published);
         }
     }
 

@@ -6,7 +6,7 @@
 //! not depend on who lives where. The shard calls, in the phase apply: [`World::suffer`] for each
 //! hit of the tick before, [`World::apply`], [`World::attack`].
 
-use super::{Index, World};
+use super::{Index, Row, World};
 use crate::exchange::Published;
 use crate::kernel::nearest::{HeldSet, Nearest};
 use crate::kernel::quantization::{posture_word, vitals_word};
@@ -84,9 +84,15 @@ impl World {
                 }
             }
             if let Some((_, target, seat)) = nearest {
+                self.store.target[row] = seat + 1;
                 hit(Hit { source, target, seat, damage: DAMAGE });
             }
         }
+    }
+
+    /// Seat of whom the entity in `row` attacked last, `u32::MAX` if nobody.
+    pub fn target(&self, row: Row) -> u32 {
+        self.store.target[row as usize].wrapping_sub(1)
     }
 
     /// An entity is hit; who is invulnerable does not mind. Tells whether it lives here.

@@ -5,6 +5,7 @@ use super::apply::Intake;
 use super::attack::Combat;
 use crate::kernel::lanes::{Floats, LANES, Words, padded};
 use crate::kernel::quantization::{self, Sample};
+use crate::kernel::trail::Walk;
 use crate::state::{Kind, QuantizedState};
 use crate::units::{EntityId, Tick};
 
@@ -14,8 +15,15 @@ use crate::units::{EntityId, Tick};
 pub(super) struct Store {
     pub(super) kind: Box<[Kind]>,
     pub(super) seat: Box<[u32]>,
+    /// Where it went over the last ticks.
+    pub(super) walk: Box<[Walk]>,
+    /// Tick in which the entity was first published, 0 = not yet.
+    pub(super) since: Box<[Tick]>,
     pub(super) intake: Box<[Intake]>,
     pub(super) combat: Box<[Combat]>,
+    /// One more than the seat of whom the entity attacked last, 0 = nobody. Decides what its player
+    /// is told and nothing that is hashed.
+    pub(super) target: Box<[u32]>,
     pub(super) position: [Floats; 3],
     pub(super) velocity: [Floats; 3],
     pub(super) wish: [Floats; 2],
@@ -42,8 +50,11 @@ impl Store {
         Self {
             kind: vec![Kind::Player; padded(capacity)].into_boxed_slice(),
             seat: vec![0; padded(capacity)].into_boxed_slice(),
+            walk: vec![Walk::default(); padded(capacity)].into_boxed_slice(),
+            since: vec![0; padded(capacity)].into_boxed_slice(),
             intake: vec![Intake::default(); padded(capacity)].into_boxed_slice(),
             combat: vec![Combat::default(); padded(capacity)].into_boxed_slice(),
+            target: vec![0; padded(capacity)].into_boxed_slice(),
             position: [floats(), floats(), floats()],
             velocity: [floats(), floats(), floats()],
             wish: [floats(), floats()],
@@ -69,8 +80,11 @@ impl Store {
             + self.quantized.memory_bytes()
             + size_of_val(&*self.kind)
             + size_of_val(&*self.seat)
+            + size_of_val(&*self.walk)
+            + size_of_val(&*self.since)
             + size_of_val(&*self.intake)
             + size_of_val(&*self.combat)
+            + size_of_val(&*self.target)
     }
 
     /// The row as zeros.
@@ -78,8 +92,11 @@ impl Store {
         let row = row as usize;
         self.kind[row] = Kind::Player;
         self.seat[row] = 0;
+        self.walk[row] = Walk::default();
+        self.since[row] = 0;
         self.intake[row] = Intake::default();
         self.combat[row] = Combat::default();
+        self.target[row] = 0;
         for column in self.floats_mut() {
             column.lanes_mut()[row] = 0.0;
         }
@@ -104,6 +121,11 @@ impl Store {
             effects: self.effects.lanes()[row],
             tilt: self.tilt.lanes()[row],
         }
+    }
+
+    /// The quantized state of one row.
+    pub(super) fn state(&self, row: usize) -> &QuantizedState {
+        &bytemuck::cast_slice(self.quantized.blocks())[row]
     }
 
     /// Quantizes one row outside the phase, as of `tick`.

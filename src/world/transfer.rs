@@ -7,8 +7,9 @@ use super::apply::Intake;
 use super::attack::Combat;
 use super::{Row, SpawnError, World};
 use crate::kernel::lanes::LANES;
+use crate::kernel::trail::Walk;
 use crate::state::Kind;
-use crate::units::EntityId;
+use crate::units::{EntityId, Tick};
 
 /// Everything one world knows about an entity.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +17,9 @@ pub struct EntityRecord {
     id: EntityId,
     kind: Kind,
     seat: u32,
+    since: Tick,
+    walk: Walk,
+    target: u32,
     intake: Intake,
     combat: Combat,
     floats: [f32; 11],
@@ -46,6 +50,9 @@ impl World {
             id,
             kind: store.kind[place],
             seat: store.seat[place],
+            since: store.since[place],
+            walk: store.walk[place],
+            target: store.target[place],
             intake: store.intake[place],
             combat: store.combat[place],
             floats: store.floats().map(|column| column.lanes()[place]),
@@ -68,6 +75,9 @@ impl World {
         let (store, place) = (&mut self.store, row as usize);
         store.kind[place] = record.kind;
         store.seat[place] = record.seat;
+        store.since[place] = record.since;
+        store.walk[place] = record.walk;
+        store.target[place] = record.target;
         store.intake[place] = record.intake;
         store.combat[place] = record.combat;
         for (column, value) in store.floats_mut().into_iter().zip(record.floats) {

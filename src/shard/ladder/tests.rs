@@ -300,7 +300,6 @@ fn everybody_has_a_turn_and_every_tick_its_part_of_them() {
         }
     };
     for shed in &LADDER {
-        check(shed.far_every, &|viewer, tick| shed.is_far_due(viewer, tick));
         check(shed.npc_every, &|index, tick| shed.is_npc_due(u32::from(index), tick));
     }
 }

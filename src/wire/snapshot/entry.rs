@@ -23,6 +23,15 @@ pub fn write_entry_head(slot: u8, age: u8, base_age: u8, out: &mut [u8]) -> usiz
     1 + usize::from(own_age)
 }
 
+/// Bytes of a body that says nothing but a difference of x and y of one byte each.
+pub const STEP_LEN: usize = 3;
+
+/// The body of an entry that only moved, by differences of x and y that are one zigzag byte each.
+#[inline]
+pub fn step_body([x, y]: [u8; 2]) -> [u8; STEP_LEN] {
+    [mask::POSITION, x, y]
+}
+
 /// The body of one entry under construction.
 #[derive(Clone, Copy, Debug)]
 pub struct EntryBody {

@@ -9,7 +9,7 @@ mod reader;
 #[cfg(test)]
 mod tests;
 
-pub use entry::{EntryBody, write_entry_head};
+pub use entry::{EntryBody, STEP_LEN, step_body, write_entry_head};
 pub use reader::{EntryHead, FullEntry, SnapshotReader};
 
 use super::cursor::{ReadError, Reader};
