@@ -36,11 +36,15 @@ impl World {
     fn shown(&self, row: usize) -> PublishedRow {
         let columns = self.columns();
         let (state, kind) = (columns.quantized[row], columns.kinds[row]);
+        let mut trail = self.store.walk[row].trail(self.store.since[row]);
+        if state.is_hidden() {
+            trail.valid = 0;
+        }
         PublishedRow {
             state,
             changed: columns.changed[row],
             id: columns.ids[row],
-            trail: self.store.walk[row].trail(self.store.since[row]),
+            trail,
             kind,
             stir: Stir::of(kind, state.flags),
             host: 0,
