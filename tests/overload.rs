@@ -61,7 +61,7 @@ fn an_overloaded_server_sheds_far_tier_then_bytes_then_radius_and_recovers() {
     let [bytes, seen, told] = [0, 1, 2]
         .map(|of| on_rung.iter().map(|means| means[of] as f64 / full[of] as f64).collect());
     let [bytes, seen, told]: [Vec<f64>; 3] = [bytes, seen, told];
-    // Of 0.45 entries per entity in sight and tick, the far tier has 0.17 and a third of it is left.
+    // Of 0.45 entries per entity in sight and tick the far tier has 0.17; a third is left.
     assert!((0.6..0.85).contains(&told[2]) && seen[2] > 0.9, "far tier: {:.2}", told[2]);
     assert!((0.45..0.75).contains(&seen[5]), "three quarters of the radius: {:.2}", seen[5]);
     assert!((0.18..0.45).contains(&seen[6]), "half of the radius: {:.2}", seen[6]);

@@ -1,10 +1,11 @@
 //! Phase encode: differences become the bytes of one snapshot per viewer.
 //!
 //! The most urgent go first, until the budget is used up; the others have become more urgent in the
-//! next tick. The bytes of (entity, baseline age) do not depend on the viewer, so they are made once per tick
-//! and copied to everybody who needs them. The cache has one 64-byte line per row: three entries of
-//! up to 16 bytes. Longer entries (newcomers, many fields at once) are rare and are encoded each
-//! time.
+//! next tick. The bytes of (entity, baseline age) do not depend on the viewer. Of those who only
+//! walked, the owner of the row has published them for all ages (`kernel::trail`). Others are made
+//! once per tick and copied to everybody who needs them: the cache has one 64-byte line per row,
+//! three entries of up to 16 bytes. Longer entries (newcomers, many fields at once) are rare and
+//! are encoded each time.
 //!
 //! N.B. Prefetching the lines of a block's rows while diff knows them did not pay: per viewer with
 //! 50 entities encode won 20 ns of 680, and diff lost 165 ns.
