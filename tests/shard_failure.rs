@@ -117,6 +117,34 @@ fn players_who_are_moved_to_and_fro_play_on() {
 }
 
 #[test]
+fn who_just_moved_and_knows_only_the_former_id_is_told_that_the_shard_is_lost() {
+    let folder = Folder::new("unaware");
+    let (server, keys) = server(&folder);
+    let mut all = join(&server, &keys, 0..6);
+    pump_until(&mut all, "six players on three shards see each other", |players| {
+        players.iter().all(|p| players_seen(p) == 5)
+    });
+    let admin_socket = server.run_dir.admin_socket(server.address.port());
+    let stats = || admin::ask(&admin_socket, Request::Stats).expect("the server answers");
+    server.shift(0, 1, 2);
+    // Nobody reads meanwhile, and what came of the move is lost.
+    for _ in 0..200 {
+        if stats().counter(Counter::HandedOver) == 2 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(stats().counter(Counter::HandedOver), 2);
+    all.iter_mut().for_each(Player::lose_arrivals);
+    server.inject(1, Fault::Panic);
+    pump_until(&mut all, "the players of the shard are told, those who came last as well", |all| {
+        all.iter().filter(|player| is_told(player)).count() == 4
+    });
+    server.stop();
+    server.join().expect("an orderly end");
+}
+
+#[test]
 fn a_shard_that_panics_is_replaced_and_the_others_play_on() {
     one_fails("panic", Fault::Panic);
 }

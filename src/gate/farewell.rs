@@ -2,7 +2,8 @@
 //!
 //! Their sessions, and with them the counters of what was sent, are gone. But no sequence ever
 //! reaches the last one that the protocol allows, so one packet under it repeats no nonce; it is
-//! made once, and the same bytes are sent three times.
+//! made once, and the same bytes are sent three times. A player who just moved may know only the
+//! former id: a packet under that one is another nonce, as the id is part of it.
 
 use crate::crypto::aead::PacketKey;
 use crate::limits::{
@@ -25,6 +26,9 @@ pub(super) struct Farewell {
     pub(super) address: SocketAddr,
     /// Seals the packets to the client, epoch 0.
     pub(super) key: [u8; 32],
+    /// The id that the session had before it moved, if it did.
+    #[zeroize(skip)]
+    pub(super) former: Option<ConnectionId>,
 }
 
 impl fmt::Debug for Farewell {
@@ -47,7 +51,7 @@ struct Packet {
 pub(super) struct Farewells(VecDeque<Packet>);
 
 impl Farewells {
-    /// Seals the packet for the session `id`.
+    /// Seals the packet under `id`, which is or was that of the session. Not twice for one id.
     pub(super) fn add(&mut self, id: ConnectionId, farewell: &Farewell, now: Nanos) {
         let mut bytes = [0; FAREWELL_MAX];
         let mut writer = Writer::new(&mut bytes[..FAREWELL_MAX - TAG_LEN]);

@@ -204,7 +204,8 @@ impl Gate {
             self.population.allocate(shard.into()).expect("step 12 found an entity");
         let session = Session { player: token.player_id, entity, seat, answer: None };
         let root = Root::from_handshake(&keys);
-        let farewell = Farewell { address: arrival.from, key: root.server_to_client(0) };
+        let key = root.server_to_client(0);
+        let farewell = Farewell { address: arrival.from, key, former: None };
         let replaces = self.open_session(arrival, token, (id, session, farewell), packet);
         let admission = Admission {
             id,

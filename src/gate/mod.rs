@@ -219,22 +219,28 @@ impl Gate {
     /// their shards are to disconnect them.
     pub fn lose_shards(&mut self, lost: &[bool], keeper: Keeper, now: Nanos) -> Vec<ConnectionId> {
         self.population.succeed(keeper, lost);
-        let under_way = self.sessions.release_all(lost);
+        let gone = self.sessions.of_shards(lost);
+        // Before their slots are free: until then former ids are those of nobody else.
+        gone.iter().for_each(|&id| self.bid_farewell(id, now));
         let mut strays = Vec::new();
-        for (from, to) in under_way {
-            if let Some(farewell) = self.sessions.farewell(from) {
-                self.farewells.add(from, farewell, now);
+        for (from, to) in self.sessions.release_all(lost) {
+            if !lost[usize::from(from.socket()) - 1] {
+                // It may have left for the lost shard already. Its client knew it by this id.
+                self.bid_farewell(from, now);
             }
             self.closed(from);
             strays.extend([from, to].into_iter().filter(|id| !lost[usize::from(id.socket()) - 1]));
         }
-        for id in self.sessions.of_shards(lost) {
-            if let Some(farewell) = self.sessions.farewell(id) {
-                self.farewells.add(id, farewell, now);
-            }
-            self.closed(id);
-        }
+        gone.into_iter().for_each(|id| self.closed(id));
         strays
+    }
+
+    fn bid_farewell(&mut self, id: ConnectionId, now: Nanos) {
+        if let Some(farewell) = self.sessions.farewell(id) {
+            let former = self.sessions.former(id);
+            let ids = std::iter::once(id).chain(former);
+            ids.for_each(|id| self.farewells.add(id, farewell, now));
+        }
     }
 
     /// The next packet to a player of a lost shard, into `out`: its length, and where it goes.

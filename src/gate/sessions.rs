@@ -176,7 +176,10 @@ impl Sessions {
         let from = self.reserved_for(to)?;
         let session = *self.session_mut(from)?;
         let left = self.slot_mut(from);
-        let farewell = left.farewell.take();
+        let mut farewell = left.farewell.take();
+        if let Some(farewell) = &mut farewell {
+            farewell.former = Some(from);
+        }
         (left.session, left.hold) = (None, Hold::Forwards);
         let slot = self.slot_mut(to);
         (slot.session, slot.farewell, slot.hold) = (Some(session), farewell, Hold::No);
@@ -246,8 +249,20 @@ impl Sessions {
 
     /// What it takes to say goodbye in place of the shard of `id`.
     pub(super) fn farewell(&self, id: ConnectionId) -> Option<&Farewell> {
+        self.slot(id)?.farewell.as_ref()
+    }
+
+    /// The id that the session `id` had before, while packets under it are still forwarded.
+    pub(super) fn former(&self, id: ConnectionId) -> Option<ConnectionId> {
+        let former = self.farewell(id)?.former?;
+        self.slot(former).filter(|left| left.hold == Hold::Forwards).map(|_| former)
+    }
+
+    /// The slot of `id`, if nobody else was given it since.
+    fn slot(&self, id: ConnectionId) -> Option<&Slot> {
         let shard = self.shards.get(usize::from(id.socket()).checked_sub(1)?)?;
-        shard.slots.get(usize::from(id.slot()))?.farewell.as_ref()
+        let slot = shard.slots.get(usize::from(id.slot()))?;
+        (slot.generation == id.generation()).then_some(slot)
     }
 
     /// The newest session of `player` has proven itself. Returns the one that it replaces.
@@ -296,7 +311,7 @@ mod tests {
     }
 
     fn farewell() -> Farewell {
-        Farewell { address: ([127, 0, 0, 1], 1).into(), key: [0; 32] }
+        Farewell { address: ([127, 0, 0, 1], 1).into(), key: [0; 32], former: None }
     }
 
     proptest! {

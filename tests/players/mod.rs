@@ -63,15 +63,40 @@ impl Player {
         player: u64,
         spawn: [i32; 3],
     ) -> Self {
+        Self::at("127.0.0.1:0", keys, server, player, spawn)
+    }
+
+    /// The same from the address `local`.
+    pub(crate) fn at(
+        local: &str,
+        keys: &BackendKeys,
+        server: SocketAddr,
+        player: u64,
+        spawn: [i32; 3],
+    ) -> Self {
         let request = TicketRequest { player, spawn: Some(spawn), ttl_s: 30 };
         let ticket = keys.mint(&request, clock::unix_ms(), &mut OsEntropy).for_client();
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-        socket.connect(server).expect("loopback");
-        socket.set_nonblocking(true).expect("a socket");
+        let socket = socket(local, server);
         let clock = Clock::start();
         let client = Client::new(&ticket, OsEntropy.bytes(), clock.now(), &mut OsEntropy);
         let client = client.expect("a valid ticket");
         Self { client, socket, clock, scratch: Scratch::default() }
+    }
+
+    /// Goes on from another port of `local`; the socket that it had.
+    pub(crate) fn change_port(&mut self, local: &str) -> UdpSocket {
+        let server = self.socket.peer_addr().expect("it is connected");
+        std::mem::replace(&mut self.socket, socket(local, server))
+    }
+
+    /// Goes back to a socket that it had.
+    pub(crate) fn change_back(&mut self, socket: UdpSocket) {
+        self.socket = socket;
+    }
+
+    /// Everything that has arrived is lost.
+    pub(crate) fn lose_arrivals(&mut self) {
+        while self.socket.recv(&mut [0; 1500]).is_ok() {}
     }
 
     /// Receives and sends what there is.
@@ -87,6 +112,13 @@ impl Player {
             let _ = self.socket.send(&out[..len]);
         }
     }
+}
+
+fn socket(local: &str, server: SocketAddr) -> UdpSocket {
+    let socket = UdpSocket::bind(local).expect("a free port");
+    socket.connect(server).expect("loopback");
+    socket.set_nonblocking(true).expect("a socket");
+    socket
 }
 
 /// Pumps until `done`, at most 20 s.

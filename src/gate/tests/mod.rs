@@ -2,6 +2,7 @@
 
 mod admission;
 mod cookies;
+mod farewells;
 mod mutations;
 mod tokens;
 
