@@ -152,6 +152,9 @@ pub struct Stats {
     pub shards: u16,
     /// `uring` or `mmsg`.
     pub backend: String,
+    /// Who brings datagrams to the thread that they are for: `kernel` or `threads`.
+    #[serde(default)]
+    pub steering: String,
     /// By name.
     pub counters: BTreeMap<String, u64>,
     /// By reason; all of them, zeros included.

@@ -150,6 +150,19 @@ pub struct NetConfig {
     pub receive_buffer_bytes: usize,
     /// Kernel send buffer of each socket, bytes.
     pub send_buffer_bytes: usize,
+    /// Who brings datagrams to the thread that they are for.
+    pub steering: Steering,
+}
+
+/// Who brings datagrams to the thread that they are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Steering {
+    /// The kernel, where it allows that.
+    #[default]
+    Auto,
+    /// The threads among themselves, as where the kernel does not.
+    Off,
 }
 
 impl Default for ServerConfig {
@@ -235,7 +248,8 @@ impl Default for LimitsConfig {
 
 impl Default for NetConfig {
     fn default() -> Self {
-        Self { receive_buffer_bytes: 16 << 20, send_buffer_bytes: 16 << 20 }
+        let (receive_buffer_bytes, send_buffer_bytes) = (16 << 20, 16 << 20);
+        Self { receive_buffer_bytes, send_buffer_bytes, steering: Steering::Auto }
     }
 }
 
@@ -406,6 +420,8 @@ mod tests {
         assert!(error_of("[world]\nplayers = 9\nentities = 8").contains("world.entities"));
         let error = error_of("[server]\ntick_rate = \"fast\"");
         assert!(error.contains("line 2") && error.contains("expected"), "{error}");
+        let error = error_of("[net]\nsteering = \"of\"");
+        assert!(error.contains("line 2") && error.contains("`auto` or `off`"), "{error}");
     }
 
     #[test]

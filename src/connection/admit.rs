@@ -30,6 +30,19 @@ enum Miss {
     Drop(DropReason),
 }
 
+/// The first two checks, for which no table is needed: whether `datagram` has the length of a
+/// packet and a header.
+///
+/// # Errors
+/// Why it is to be dropped; the caller counts it.
+#[inline]
+pub fn check_form(datagram: &[u8]) -> Result<Header, DropReason> {
+    if !(DATAGRAM_MIN..=DATAGRAM_MAX).contains(&datagram.len()) {
+        return Err(DropReason::Size);
+    }
+    Header::read(datagram).map_err(|_| DropReason::Header)
+}
+
 impl Sessions {
     /// Decides whether `datagram`, received from `from`, is worth opening.
     ///
@@ -42,10 +55,7 @@ impl Sessions {
         from: SocketAddr,
         datagram: &[u8],
     ) -> Result<Admitted, DropReason> {
-        if !(DATAGRAM_MIN..=DATAGRAM_MAX).contains(&datagram.len()) {
-            return Err(DropReason::Size);
-        }
-        let header = Header::read(datagram).map_err(|_| DropReason::Header)?;
+        let header = check_form(datagram)?;
         let id = header.connection;
         if id == ConnectionId::GATE || id.socket() != self.config.socket_index {
             return Err(DropReason::WrongSocket);

@@ -33,7 +33,7 @@ mod tests;
 mod violations;
 
 pub use admission::{Admission, AdmissionError, CloseReason};
-pub use admit::Admitted;
+pub use admit::{Admitted, check_form};
 pub use batch::Batch;
 pub use decode::Sink;
 pub use handover::HandedOver;

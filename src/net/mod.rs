@@ -3,7 +3,8 @@
 //! # Life of a port
 //! 1. On the main thread, [`SocketGroup::bind`] locks the port, binds the gate's socket (index 0)
 //!    and one socket per shard in order, and attaches the steering program (`steer`). Print its
-//!    [`warnings`](SocketGroup::warnings); keep the group until the server ends.
+//!    [`warnings`](SocketGroup::warnings), mind whether it is
+//!    [`unsteered`](SocketGroup::unsteered); keep the group until the server ends.
 //! 2. On the thread that will use it, [`open_port`] turns a [`BoundSocket`] into a [`Port`] (an
 //!    io_uring ring belongs to one thread, so its port cannot be sent to another).
 //! 3. [`Port::receive`] hands out batches of at most [`BATCH`] datagrams, in place and mutable.
@@ -31,7 +32,9 @@ pub use mmsg::MmsgPort;
 pub use probe::{Chosen, IoChoice, UringUnavailable, choose_backend};
 pub use receive::{BATCH, Datagram, ReceiveReport};
 pub use send::SendReport;
-pub use socket::{BindConfig, BindError, BoundSocket, BufferKind, BufferWarning, SocketGroup};
+pub use socket::{
+    BindConfig, BindError, BoundSocket, BufferKind, BufferWarning, SocketGroup, Unsteered,
+};
 pub use sourced::{SourcedConfig, SourcedDatagram, SourcedPort, Sources};
 pub use uring::UringPort;
 

@@ -28,6 +28,8 @@ pub struct BindConfig {
     pub receive_buffer: usize,
     /// Bytes of datagrams each socket may have on their way out.
     pub send_buffer: usize,
+    /// Whether the kernel is asked to bring every datagram to the socket that its byte 0 names.
+    pub steer: bool,
     /// Directory of the lock file.
     pub lock_dir: PathBuf,
 }
@@ -40,6 +42,7 @@ impl BindConfig {
             sockets,
             receive_buffer: 16 << 20,
             send_buffer: 4 << 20,
+            steer: true,
             lock_dir: PathBuf::from(super::lock::DEFAULT_LOCK_DIR),
         }
     }
@@ -75,14 +78,23 @@ impl AsFd for BoundSocket {
 #[derive(Debug)]
 pub struct SocketGroup {
     sockets: Vec<BoundSocket>,
+    unsteered: Option<Unsteered>,
     warnings: Vec<BufferWarning>,
     _lock: PortLock,
 }
 
 impl SocketGroup {
     /// Binds the group of `config`: takes the lock of the port, binds the sockets in order,
-    /// attaches the steering program.
+    /// attaches the steering program. A program that is refused is no error, see
+    /// [`unsteered`](Self::unsteered).
     pub fn bind(config: &BindConfig) -> Result<Self, BindError> {
+        Self::bind_with(config, steer::attach)
+    }
+
+    fn bind_with(
+        config: &BindConfig,
+        attach: impl FnOnce(&BoundSocket) -> io::Result<()>,
+    ) -> Result<Self, BindError> {
         if !(1..=SOCKETS_MAX).contains(&config.sockets) {
             return Err(BindError::Count(config.sockets));
         }
@@ -105,16 +117,18 @@ impl SocketGroup {
         for _ in 1..config.sockets {
             sockets.push(bind_one(address, true).map_err(fail)?);
         }
-        if config.sockets > 1 {
-            steer::attach(&sockets[0]).map_err(BindError::Steering)?;
-        }
+        let unsteered = match config.steer {
+            _ if config.sockets == 1 => None,
+            true => attach(&sockets[0]).err().map(|error| Unsteered::Refused(error.to_string())),
+            false => Some(Unsteered::Unwanted),
+        };
         let mut warnings = Vec::new();
         for socket in &sockets {
             steer::report_drops(socket).map_err(fail)?;
             size_buffers(socket, config.receive_buffer, config.send_buffer, &mut warnings)
                 .map_err(fail)?;
         }
-        Ok(Self { sockets, warnings, _lock: lock })
+        Ok(Self { sockets, unsteered, warnings, _lock: lock })
     }
 
     /// Socket `index`: 0 is the gate, 1 and up are the shards.
@@ -135,6 +149,11 @@ impl SocketGroup {
     /// The address all of them are bound to, with the actual port.
     pub fn local_address(&self) -> SocketAddr {
         self.sockets[0].address
+    }
+
+    /// Why the kernel does not bring datagrams to the sockets that they name; `None` if it does.
+    pub fn unsteered(&self) -> Option<&Unsteered> {
+        self.unsteered.as_ref()
     }
 
     /// Buffers that came out smaller than wished.
@@ -201,6 +220,35 @@ fn size_buffers(
     Ok(())
 }
 
+/// Why the sockets of a group get each other's datagrams. Prints as a warning: cause, consequence,
+/// and what mends it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unsteered {
+    /// The configuration says so.
+    Unwanted,
+    /// The kernel refused the program, for this reason.
+    Refused(String),
+}
+
+impl fmt::Display for Unsteered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unwanted => f.write_str("net.steering is \"off\"")?,
+            Self::Refused(error) => write!(
+                f,
+                "the kernel refused the steering program ({error}); it takes Linux 4.5 and a \
+                 seccomp filter that allows setsockopt SO_ATTACH_REUSEPORT_CBPF"
+            )?,
+        }
+        f.write_str(
+            ": datagrams arrive at any socket of the port, and each thread hands on what belongs \
+             to others (counted as `forwarded`; as `queue_full` what finds no room). That costs \
+             CPU time and a millisecond or two; the gate has no lower priority then, and a flood \
+             of handshakes reaches the shards, too",
+        )
+    }
+}
+
 /// Which buffer of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BufferKind {
@@ -261,8 +309,6 @@ pub enum BindError {
     Privileged(SocketAddr),
     /// Not 1 to 256 sockets.
     Count(usize),
-    /// The kernel refused the steering program.
-    Steering(io::Error),
     /// Anything else.
     Other(SocketAddr, io::Error),
 }
@@ -301,14 +347,59 @@ impl fmt::Display for BindError {
             Self::Count(sockets) => {
                 write!(f, "{sockets} sockets on one port: there can be 1 to {SOCKETS_MAX}.")
             }
-            Self::Steering(source) => write!(
-                f,
-                "the kernel refused the steering program ({source}). Several shards need \
-                 SO_ATTACH_REUSEPORT_CBPF (Linux 4.5)."
-            ),
             Self::Other(address, source) => write!(f, "cannot bind UDP {address}: {source}"),
         }
     }
 }
 
 impl std::error::Error for BindError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, UdpSocket};
+
+    fn config(sockets: usize) -> BindConfig {
+        BindConfig::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), sockets)
+    }
+
+    fn refuse(_: &BoundSocket) -> io::Result<()> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    /// Sends 64 datagrams for socket 1 from different ports; how many came to each socket.
+    fn spread(group: &SocketGroup) -> Vec<usize> {
+        for _ in 0..64 {
+            let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            sender.send_to(&[1; 40], group.local_address()).unwrap();
+        }
+        let received = |socket: &BoundSocket| {
+            socket.socket.set_nonblocking(true).unwrap();
+            let mut buffer = [std::mem::MaybeUninit::uninit(); 64];
+            std::iter::from_fn(|| socket.socket.recv(&mut buffer).ok()).count()
+        };
+        group.sockets.iter().map(received).collect()
+    }
+
+    #[test]
+    fn a_refused_steering_program_is_a_warning_and_every_socket_gets_datagrams() {
+        let group = SocketGroup::bind_with(&config(3), refuse).unwrap();
+        let text = group.unsteered().expect("it was refused").to_string();
+        for part in ["permission denied", "seccomp", "forwarded", "queue_full"] {
+            assert!(text.contains(part), "{text}");
+        }
+        let spread = spread(&group);
+        assert!(spread.iter().sum::<usize>() == 64 && spread.iter().all(|&n| n > 0), "{spread:?}");
+    }
+
+    #[test]
+    fn steering_can_be_switched_off_and_one_socket_needs_none() {
+        let off = SocketGroup::bind(&BindConfig { steer: false, ..config(2) }).unwrap();
+        assert_eq!(off.unsteered(), Some(&Unsteered::Unwanted));
+        assert!(Unsteered::Unwanted.to_string().contains("net.steering"));
+        let alone = SocketGroup::bind(&BindConfig { steer: false, ..config(1) }).unwrap();
+        assert_eq!(alone.unsteered(), None);
+        let steered = SocketGroup::bind(&config(3)).unwrap();
+        assert_eq!((steered.unsteered(), spread(&steered)), (None, vec![0, 64, 0]));
+    }
+}

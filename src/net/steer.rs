@@ -9,6 +9,9 @@
 //!   Nobody gains by that: a flood of byte 0 = 1 reaches a shard all the same, and fails there at
 //!   the slot check.
 //!
+//! Where the program is refused (seccomp, old kernels) or not wanted, the kernel picks every socket
+//! by its hash of addresses and ports, and whoever gets a datagram for another hands it on.
+//!
 //! Called by `socket`, once per port, after the whole group is bound.
 #![allow(unsafe_code)]
 

@@ -1,7 +1,8 @@
 //! The thread of the gate: handshakes, the shards' mail, the admin socket.
 //!
 //! It runs at low priority on the housekeeping core: a flood of handshakes costs newcomers, never
-//! players.
+//! players. Where the kernel does not steer, datagrams of players come here, too: then it has the
+//! priority of shards, and looks every millisecond.
 
 use super::Drill;
 use super::balance::{Balance, Shift};
@@ -18,7 +19,7 @@ use crate::limits::DATAGRAM_MAX;
 use crate::metrics::{Counter, Counters, DropReason, Histograms};
 use crate::net::{Backend, BoundSocket, Datagram, Port, PortConfig, open_port};
 use crate::report::Stats;
-use crate::shard::{Forwarded, GateEnd, GateLinks, ToGate, ToShard};
+use crate::shard::{GateEnd, ToGate, ToShard};
 use crate::time::Nanos;
 use crate::wire::{ConnectionId, DisconnectReason};
 use std::path::PathBuf;
@@ -29,6 +30,9 @@ use std::time::Duration;
 
 /// Longest sleep: how late mail and the admin socket are looked at.
 const NAP: Duration = Duration::from_millis(5);
+/// The same where players wait for what comes here, and datagrams for which it ends early.
+const NAP_UNSTEERED: Duration = Duration::from_millis(1);
+const WAKE_AT_UNSTEERED: u32 = 64;
 /// How long an answer waits for a shard's histograms before it goes without them.
 const WINDOW_PATIENCE: Nanos = Nanos::from_ms(1_000);
 /// Replies to the datagrams of one receive.
@@ -53,6 +57,8 @@ pub(super) struct GateThread {
     pub(super) admin: PathBuf,
     /// Of the shards, for the statistics; the gate itself has no need of a ring.
     pub(super) backend: Backend,
+    /// Whether the kernel brings every datagram to the socket that it is for.
+    pub(super) is_steered: bool,
     pub(super) stop: Arc<AtomicBool>,
 }
 
@@ -68,6 +74,7 @@ struct State {
     shard_counters: Vec<Arc<Counters>>,
     tick_hz: u16,
     backend: Backend,
+    is_steered: bool,
     /// Recorded since the last mark.
     window: Histograms,
     /// Boxes that no shard has: one per shard.
@@ -90,7 +97,9 @@ impl GateThread {
     fn run(self, mut admin: AdminListener) -> Result<(), StartError> {
         let _stop = StopOnEnd(Arc::clone(&self.stop));
         cores::pin_current_thread(self.core)?;
-        cores::yield_to_others();
+        if self.is_steered {
+            cores::yield_to_others();
+        }
         let mut port = open_port(self.socket, Backend::Mmsg, &PortConfig::default())
             .map_err(|error| port_failed(&error))?;
         let mut state = State {
@@ -110,6 +119,7 @@ impl GateThread {
             shards: self.shards,
             shard_counters: self.shard_counters,
             backend: self.backend,
+            is_steered: self.is_steered,
             window: Histograms::default(),
             asked_at: None,
             replies: Vec::with_capacity(REPLIES_MAX),
@@ -140,7 +150,9 @@ impl State {
     }
 
     fn receive(&mut self, port: &mut dyn Port) -> std::io::Result<()> {
-        let report = port.receive(1, NAP, &mut |datagrams| self.handle(datagrams))?;
+        let (wake_at, nap) =
+            if self.is_steered { (1, NAP) } else { (WAKE_AT_UNSTEERED, NAP_UNSTEERED) };
+        let report = port.receive(wake_at, nap, &mut |datagrams| self.handle(datagrams))?;
         report.record(&self.counters);
         self.take_in_forwarded();
         for (place, (bytes, len, to)) in self.replies.drain(..).enumerate() {
@@ -207,7 +219,8 @@ impl State {
     fn handle(&mut self, datagrams: &mut [Datagram<'_>]) {
         let moment = self.moment();
         for datagram in datagrams {
-            if self.hand_on(datagram) {
+            // Where the kernel does not steer, any socket gets any datagram.
+            if self.supervisor.gate_links().hand_on(datagram, &self.counters) {
                 continue;
             }
             let mut out = [0; DATAGRAM_MAX];
@@ -244,30 +257,14 @@ impl State {
         }
     }
 
-    /// Hands a datagram for a shard on to it; where the kernel does not steer, it comes here.
-    fn hand_on(&mut self, datagram: &Datagram<'_>) -> bool {
-        let Some(&socket) = datagram.payload.first() else { return false };
-        let Some(links) = self.supervisor.gate_links().filter(|links| links.has(socket)) else {
-            return false;
-        };
-        let forwarded = Forwarded::new(ConnectionId::GATE, datagram.from, datagram.payload);
-        if forwarded.is_some_and(|forwarded| links.send(socket, forwarded)) {
-            self.counters.add(Counter::Forwarded, 1);
-        } else {
-            self.counters.drop(DropReason::QueueFull);
-        }
-        true
-    }
-
     /// Handles what shards have handed on to the gate.
     fn take_in_forwarded(&mut self) {
-        for _ in 0..REPLIES_MAX {
-            let forwarded = self.supervisor.gate_links().and_then(GateLinks::receive);
-            let Some(forwarded) = forwarded else { return };
-            let mut bytes = [0; DATAGRAM_MAX];
-            let payload = &mut bytes[..forwarded.bytes().len()];
-            payload.copy_from_slice(forwarded.bytes());
-            self.handle(&mut [Datagram { payload, from: forwarded.from() }]);
+        for place in 0..self.supervisor.gate_links().places() {
+            // What they hand on meanwhile waits, so that no flood keeps the gate here.
+            for _ in 0..self.supervisor.gate_links().waiting(place) {
+                let Some(mut it) = self.supervisor.gate_links().take(place) else { break };
+                self.handle(&mut [it.datagram()]);
+            }
         }
     }
 
@@ -345,6 +342,7 @@ impl State {
             tick_hz: self.tick_hz,
             shards: self.shards.len() as u16,
             backend: self.backend.name().to_owned(),
+            steering: (if self.is_steered { "kernel" } else { "threads" }).to_owned(),
             ..Stats::default()
         };
         stats.add_counters(&self.counters);

@@ -15,13 +15,13 @@ mod supervisor;
 pub use files::RunDir;
 pub use plan::CorePlan;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Steering};
 use crate::gate::{GateConfig, HandshakeRates, TokenKey};
 use crate::host::clock::{self, Clock};
 use crate::host::entropy::OsEntropy;
 use crate::keys::ServerKeys;
 use crate::net::{Backend, BindConfig, PortConfig, SocketGroup, choose_backend};
-use crate::shard::{EntryRules, Fault, Pace, Page, ShardConfig};
+use crate::shard::{EntryRules, Fault, ForwardRoom, Pace, Page, ShardConfig};
 use crate::time::{Entropy, Nanos};
 use balance::{Balance, Shift};
 use gate_thread::GateThread;
@@ -124,6 +124,7 @@ impl Server {
         let sockets = SocketGroup::bind(&BindConfig {
             receive_buffer: config.net.receive_buffer_bytes,
             send_buffer: config.net.send_buffer_bytes,
+            steer: config.net.steering == Steering::Auto,
             lock_dir: run_dir.path().to_owned(),
             ..BindConfig::new(config.server.bind, 1 + plan.shards.len())
         })
@@ -131,6 +132,7 @@ impl Server {
         let address = sockets.local_address();
         let keys = load_keys(options, &run_dir, address.port())?;
         let mut warnings: Vec<_> = sockets.warnings().iter().map(ToString::to_string).collect();
+        warnings.extend(sockets.unsteered().map(ToString::to_string));
         warnings.extend(chosen.fallback);
         warnings.extend(plan.warnings.iter().cloned());
         let mut server = Self {
@@ -173,12 +175,19 @@ impl Server {
             config.interest.radii(),
             config.interest.leave_factor,
         );
+        let is_steered = self._sockets.unsteered().is_none();
+        let room = if is_steered {
+            ForwardRoom::STEERED
+        } else {
+            ForwardRoom::unsteered(recipes.len(), config.players_per_shard())
+        };
         let (supervisor, shards, memory) = supervisor::start(
             recipes,
             config.world.entities as usize,
             page,
             pace,
             Nanos::from_ms(u64::from(config.server.watchdog_ms)),
+            room,
         )?;
         self.memory_bytes = memory;
         let (to_gate, drills) = mpsc::sync_channel(DRILLS_MAX);
@@ -196,6 +205,7 @@ impl Server {
             balance: Balance::new(self.plan.shards.len(), config.server.rebalance),
             admin: self.run_dir.admin_socket(self.address.port()),
             backend: self.backend,
+            is_steered,
             stop: Arc::clone(&self.stop),
         };
         self.gate = Some(gate.spawn()?);

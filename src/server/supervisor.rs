@@ -9,7 +9,9 @@ use super::shard_thread::{Recipe, Started, Starter, Ties};
 use super::{StartError, say};
 use crate::exchange::{Keeper, Member};
 use crate::metrics::{Counter, Counters};
-use crate::shard::{self, GateEnd, GateLinks, Links, Pace, Page, Regroup, ToShard, Waiters};
+use crate::shard::{
+    self, ForwardRoom, GateEnd, GateLinks, Links, Pace, Page, Regroup, ToShard, Waiters,
+};
 use crate::time::Nanos;
 use crate::units::Tick;
 use std::collections::VecDeque;
@@ -52,7 +54,9 @@ pub(super) struct Supervisor {
     losses: VecDeque<Nanos>,
     threads: Vec<JoinHandle<Result<(), StartError>>>,
     /// The gate's part of the links.
-    gate_links: Option<GateLinks>,
+    gate_links: GateLinks,
+    /// Room for datagrams that came to the wrong socket.
+    room: ForwardRoom,
 }
 
 /// Starts the shards of `recipes` in a world of `rows` rows. Returns whoever watches over them, the
@@ -63,17 +67,20 @@ pub(super) fn start(
     page: Page,
     pace: Pace,
     patience: Nanos,
+    room: ForwardRoom,
 ) -> Result<(Supervisor, Vec<GateEnd>, usize), StartError> {
     let count = recipes.len();
     let (keeper, members) = crate::exchange::exchange(count, rows, 0, &page);
-    let mut memory = members[0].memory_bytes();
+    let mut memory = members[0].memory_bytes() + room.memory_bytes(count);
+    let (gate_links, links) = shard::links(count, recipes[0].shard.entities, room);
     let mut supervisor = Supervisor {
         waiters: Arc::new(Waiters::new(count)),
         watched: vec![Watched::default(); count],
         looked_at: pace.origin,
         losses: VecDeque::new(),
         threads: Vec::new(),
-        gate_links: None,
+        gate_links,
+        room,
         recipes,
         starter: Starter::spawn()?,
         pace,
@@ -82,8 +89,6 @@ pub(super) fn start(
         patience,
     };
     let mut ends = Vec::new();
-    let (gate_links, links) = supervisor.links();
-    supervisor.gate_links = Some(gate_links);
     for (place, (member, links)) in members.into_iter().zip(links).enumerate() {
         let (end, bytes) = supervisor.start_shard(place, member, links)?;
         memory += bytes;
@@ -94,17 +99,13 @@ pub(super) fn start(
 
 impl Supervisor {
     /// The queues of datagrams that came to the wrong socket.
-    pub(super) fn gate_links(&mut self) -> Option<&mut GateLinks> {
-        self.gate_links.as_mut()
+    pub(super) fn gate_links(&mut self) -> &mut GateLinks {
+        &mut self.gate_links
     }
 
     /// The exchange that is in use.
     pub(super) fn keeper(&self) -> &Keeper {
         &self.keeper
-    }
-
-    fn links(&self) -> (GateLinks, Vec<Links>) {
-        shard::links(self.recipes.len(), self.recipes[0].shard.entities)
     }
 
     fn start_shard(
@@ -179,10 +180,9 @@ impl Supervisor {
         let start = now.plus(RESTART_DELAY);
         self.pace.origin = Nanos(start.0.saturating_sub(self.pace.rate.start_ns(next.into())));
         self.keeper = keeper;
-        let (gate_links, links) = self.links();
-        if let Some(mine) = &mut self.gate_links {
-            mine.relink(gate_links, lost);
-        }
+        let entities = self.recipes[0].shard.entities;
+        let (gate_links, links) = shard::links(members.len(), entities, self.room);
+        self.gate_links.relink(gate_links, lost);
         for (place, (member, links)) in members.into_iter().zip(links).enumerate() {
             self.watched[place] = Watched { arrived: next - 1, silent: Nanos(0) };
             if lost[place] {

@@ -14,22 +14,17 @@
 //! the move is announced; without room it waits.
 
 use super::players::Newcomer;
-use super::{Links, Shard, ToGate};
+use super::{Shard, ToGate};
 use crate::connection::{HandedOver, Slot};
-use crate::limits::DATAGRAM_MAX;
-use crate::metrics::{Counter, Counters, DropReason};
-use crate::net::Datagram;
+use crate::metrics::{Counter, DropReason};
 use crate::replicate::ViewerTable;
 use crate::time::Nanos;
 use crate::units::Tick;
 use crate::wire::{ConnectionId, DisconnectReason};
 use crate::world::EntityRecord;
-use std::net::SocketAddr;
 
 /// Players under way from one shard to another at a time.
 pub(super) const PARCELS: usize = 8;
-/// Datagrams under way from one socket to another at a time.
-pub(super) const FORWARDS: usize = 64;
 
 /// A player under way.
 #[derive(Debug)]
@@ -38,40 +33,6 @@ pub(super) struct Parcel {
     entity: EntityRecord,
     table: ViewerTable,
     newcomer: Newcomer,
-}
-
-/// A datagram that came to the wrong socket.
-#[derive(Debug)]
-pub struct Forwarded {
-    /// The session it is for; `ConnectionId::GATE` if its header says so.
-    to: ConnectionId,
-    from: SocketAddr,
-    length: u16,
-    bytes: [u8; DATAGRAM_MAX],
-}
-
-impl Forwarded {
-    /// A copy of `datagram`; `None` if it is longer than any packet.
-    pub fn new(to: ConnectionId, from: SocketAddr, datagram: &[u8]) -> Option<Self> {
-        let mut bytes = [0; DATAGRAM_MAX];
-        bytes.get_mut(..datagram.len())?.copy_from_slice(datagram);
-        Some(Self { to, from, length: datagram.len() as u16, bytes })
-    }
-
-    /// Where it came from.
-    pub fn from(&self) -> SocketAddr {
-        self.from
-    }
-
-    /// The datagram.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.length)]
-    }
-
-    /// The session it is for.
-    pub(super) fn to(&self) -> ConnectionId {
-        self.to
-    }
 }
 
 /// A move that the gate asked for.
@@ -193,31 +154,5 @@ impl Shard {
         self.counters.as_ref().drop(DropReason::QueueFull);
         self.member.vacate(entity.seat());
         self.tell_gate(ToGate::Closed(id));
-    }
-}
-
-/// Hands a datagram for the former id of a session on to the session, which is `to` now.
-pub(super) fn forward(
-    links: &mut Links,
-    to: ConnectionId,
-    from: SocketAddr,
-    datagram: &[u8],
-    counters: &Counters,
-) {
-    send(links, to.socket(), Forwarded::new(to, from, datagram), counters);
-}
-
-/// Hands a datagram on to the socket that it should have come to.
-pub(super) fn hand_on(links: &mut Links, socket: u8, datagram: &Datagram<'_>, counters: &Counters) {
-    let forwarded = Forwarded::new(ConnectionId::GATE, datagram.from, datagram.payload);
-    send(links, socket, forwarded, counters);
-}
-
-fn send(links: &mut Links, socket: u8, forwarded: Option<Forwarded>, counters: &Counters) {
-    let sent = forwarded.is_some_and(|it| links.forwards.send(socket.into(), 0, it).is_ok());
-    if sent {
-        counters.add(Counter::Forwarded, 1);
-    } else {
-        counters.drop(DropReason::QueueFull);
     }
 }

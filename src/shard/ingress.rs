@@ -2,20 +2,19 @@
 //!
 //! Nothing here changes the world: inputs wait in its inbox, arrivals and departures in `players`.
 
-use super::handover::{Move, forward, hand_on};
+use super::forward::{forward, hand_on};
+use super::handover::Move;
 use super::laps::Timer;
 use super::mail::{Fault, MESSAGES_PER_SESSION, ToGate, ToShard};
 use super::players::{Newcomer, Players};
 use super::{Sender, Shard};
 use crate::connection::{Admission, CloseReason, Sink, Slot};
-use crate::limits::BATCH_MAX;
 use crate::metrics::{Counter, Counters, DropReason, Phase};
 use crate::net::{Datagram, Port};
 use crate::replicate::Replicator;
 use crate::wire::{ConnectionId, DisconnectReason, InputFrame};
 use crate::world::{Input, World};
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 impl Shard {
@@ -28,13 +27,13 @@ impl Shard {
         timer: &impl Timer,
     ) -> io::Result<bool> {
         self.read_mail(timer);
-        self.take_in_forwarded(timer);
         let (cpu, handled) = (timer.cpu_ns(), self.laps.handled());
         let report = port.receive(min, timeout, &mut |datagrams| self.take_in(datagrams, timer))?;
         // CPU time leaves out the sleep, and what the handlers took has been booked already.
         let own = (timer.cpu_ns() - cpu).saturating_sub(self.laps.handled() - handled);
         self.laps.add(Phase::Receive, own);
         report.record(&self.counters);
+        self.take_in_forwarded(timer);
         Ok(report.more)
     }
 
@@ -43,31 +42,39 @@ impl Shard {
         self.begin_batch();
         for datagram in datagrams {
             // Where the kernel does not steer, any socket gets any datagram.
-            let socket = datagram.payload.first().copied().unwrap_or_default();
-            if socket != self.config.socket_index && usize::from(socket) <= self.member.members() {
-                hand_on(&mut self.links, socket, datagram, &self.counters);
+            let socket = usize::from(datagram.payload.first().copied().unwrap_or_default());
+            let own = usize::from(self.config.socket_index);
+            if socket != own && socket <= self.member.members() {
+                let queue = |it| self.links.forwards.send(socket, 0, it).is_ok();
+                hand_on(datagram, &self.counters, queue);
             } else {
-                self.push(datagram.from, datagram.payload);
+                self.batch.push(datagram.from, datagram.payload);
             }
         }
         self.finish_batch(timer);
     }
 
-    /// The same for datagrams that came to another socket.
+    /// The same for datagrams that came to another socket. What is handed on meanwhile waits, so
+    /// that no flood keeps the shard from its tick.
     fn take_in_forwarded(&mut self, timer: &impl Timer) {
+        let mut start = timer.now();
         self.begin_batch();
-        let mut left = BATCH_MAX;
-        while let Some(it) = self.links.forwards.receive_one(0) {
-            match it.to() {
-                ConnectionId::GATE => self.batch.push(it.from(), it.bytes()),
-                session => self.batch.push_forwarded(session, it.from(), it.bytes()),
-            }
-            left -= 1;
-            if left == 0 {
-                break;
+        for place in 0..self.links.forwards.places() {
+            for _ in 0..self.links.forwards.waiting(place) {
+                let Some(it) = self.links.forwards.take(place) else { break };
+                match it.to() {
+                    ConnectionId::GATE => self.batch.push(it.from(), it.bytes()),
+                    session => self.batch.push_forwarded(session, it.from(), it.bytes()),
+                }
+                if self.batch.is_full() {
+                    self.laps.lap(Phase::Receive, start, timer);
+                    self.finish_batch(timer);
+                    start = timer.now();
+                }
             }
         }
-        if left < BATCH_MAX {
+        if !self.batch.is_empty() {
+            self.laps.lap(Phase::Receive, start, timer);
             self.finish_batch(timer);
         }
     }
@@ -89,12 +96,10 @@ impl Shard {
         debug_assert!(self.batch.is_empty(), "decode empties the batch");
     }
 
-    /// Adds a datagram to the batch.
-    fn push(&mut self, from: SocketAddr, payload: &[u8]) {
-        self.batch.push(from, payload);
-    }
-
     fn finish_batch(&mut self, timer: &impl Timer) {
+        // The gate announces a session before it tells the client: what is there of one now has
+        // been announced by now, and not when the last mail was read.
+        self.read_mail(timer);
         let start = timer.now();
         let (counters, links) = (&*self.counters, &mut self.links);
         self.sessions.admit_batch(start, &mut self.batch, counters, |to, from, datagram| {

@@ -1,8 +1,11 @@
 //! What connects one shard with the others besides the exchange: queues from each to each.
 
 use super::effects::{Effects, effects};
-use super::handover::{FORWARDS, Forwarded, PARCELS, Parcel};
-use super::post::{Post, mesh};
+use super::forward::{ForwardRoom, Forwarded, hand_on};
+use super::handover::{PARCELS, Parcel};
+use super::post::{Post, mesh, mesh_with};
+use crate::metrics::Counters;
+use crate::net::Datagram;
 
 /// One shard's ends of the queues to all shards, itself included.
 #[derive(Debug)]
@@ -32,19 +35,29 @@ impl GateLinks {
         self.0.relink(other.0, &sockets(places));
     }
 
-    /// Hands a datagram on to the shard with this socket. Tells whether there was room.
-    pub fn send(&mut self, socket: u8, datagram: Forwarded) -> bool {
-        self.0.send(socket.into(), 0, datagram).is_ok()
+    /// Whether `datagram` is for a shard: then it is handed on, or dropped, and counted.
+    pub fn hand_on(&mut self, datagram: &Datagram<'_>, counters: &Counters) -> bool {
+        let place = usize::from(datagram.payload.first().copied().unwrap_or_default());
+        let is_for_shard = place > 0 && place < self.0.places();
+        if is_for_shard {
+            hand_on(datagram, counters, |it| self.0.send(place, 0, it).is_ok());
+        }
+        is_for_shard
     }
 
-    /// Whether there is a shard with this socket.
-    pub fn has(&self, socket: u8) -> bool {
-        socket > 0 && usize::from(socket) < self.0.places()
+    /// Sockets of the port: place n is that of socket n.
+    pub fn places(&self) -> usize {
+        self.0.places()
     }
 
-    /// A datagram that a shard has handed on to the gate.
-    pub fn receive(&mut self) -> Option<Forwarded> {
-        self.0.receive_one(0)
+    /// Datagrams that the socket at `place` has handed on to the gate.
+    pub fn waiting(&self, place: usize) -> usize {
+        self.0.waiting(place)
+    }
+
+    /// Takes one of them.
+    pub fn take(&mut self, place: usize) -> Option<Forwarded> {
+        self.0.take(place)
     }
 }
 
@@ -53,9 +66,11 @@ fn sockets(places: &[bool]) -> Vec<bool> {
     std::iter::once(&false).chain(places).copied().collect()
 }
 
-/// The links of `members` shards of at most `entities` entities each, and those of the gate.
-pub fn links(members: usize, entities: usize) -> (GateLinks, Vec<Links>) {
-    let mut forwards = mesh(members + 1, FORWARDS).into_iter();
+/// The links of `members` shards of at most `entities` entities each, and those of the gate; `room`
+/// is for datagrams that come to the wrong socket.
+pub fn links(members: usize, entities: usize, room: ForwardRoom) -> (GateLinks, Vec<Links>) {
+    let forwards = mesh_with(members + 1, |from, to| room.between(from, to));
+    let mut forwards = forwards.into_iter();
     let gate = GateLinks(forwards.next().expect("the gate has a place"));
     let shards = effects(members, entities).into_iter().zip(mesh(members, PARCELS)).zip(forwards);
     let shards = shards.map(|((effects, parcels), forwards)| Links { effects, parcels, forwards });

@@ -6,6 +6,7 @@
 //! schedule.
 
 mod effects;
+mod forward;
 mod handover;
 mod ingress;
 mod ladder;
@@ -20,7 +21,7 @@ mod post;
 mod queue;
 mod tick;
 
-pub use handover::Forwarded;
+pub use forward::{ForwardRoom, Forwarded};
 pub use ladder::rung_name;
 pub use laps::Timer;
 pub use links::{GateLinks, Links, links};
@@ -236,7 +237,7 @@ mod tests {
         let page = Page::new(8, Kind::ALL.map(Kind::radius), 1.1);
         let (_, mut members) = exchange(1, 8, 0, &page);
         let member = members.remove(0);
-        let links = links(1, 8).1.remove(0);
+        let links = links(1, 8, ForwardRoom::STEERED).1.remove(0);
         let mut shard = Shard::new(config, member, links, end, Arc::new(Counters::default()));
         shard.read_mail(&Clock::start());
         assert!(!shard.is_done());

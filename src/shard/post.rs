@@ -15,12 +15,20 @@ pub(super) struct Post<T> {
 
 /// The queues between `members` shards, each for at most `capacity` items.
 pub(super) fn mesh<T>(members: usize, capacity: usize) -> Vec<Post<T>> {
+    mesh_with(members, |_, _| capacity)
+}
+
+/// The same where the capacity depends on who sends to whom.
+pub(super) fn mesh_with<T>(
+    members: usize,
+    capacity: impl Fn(usize, usize) -> usize,
+) -> Vec<Post<T>> {
     let mut posts: Vec<_> = (0..members)
         .map(|_| Post { to: Vec::with_capacity(members), from: Vec::with_capacity(members) })
         .collect();
     for from in 0..members {
         for to in 0..members {
-            let (sender, receiver) = queue::channel(capacity);
+            let (sender, receiver) = queue::channel(capacity(from, to));
             posts[from].to.push(sender);
             posts[to].from.push(receiver);
         }
@@ -58,6 +66,16 @@ impl<T> Post<T> {
     pub(super) fn receive_one(&mut self, tick: Tick) -> Option<T> {
         let mut from = self.from.iter_mut();
         from.find_map(|from| from.receive_if(|(sent, _)| *sent <= tick)).map(|(_, item)| item)
+    }
+
+    /// Items from the shard at place `from` that can be taken now.
+    pub(super) fn waiting(&self, from: usize) -> usize {
+        self.from[from].waiting()
+    }
+
+    /// Takes one item from the shard at place `from`, whenever it was sent.
+    pub(super) fn take(&mut self, from: usize) -> Option<T> {
+        self.from[from].receive().map(|(_, item)| item)
     }
 
     /// Takes everything that was sent in `tick` or before.

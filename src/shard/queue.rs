@@ -38,6 +38,11 @@ impl<T> Receiver<T> {
         self.0.is_abandoned()
     }
 
+    /// Items that can be taken now.
+    pub fn waiting(&self) -> usize {
+        self.0.slots()
+    }
+
     /// Takes the oldest item.
     pub fn receive(&mut self) -> Option<T> {
         self.0.pop().ok()

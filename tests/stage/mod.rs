@@ -18,8 +18,8 @@ use tidelock::limits::{DATAGRAM_MAX, HEADER_LEN, SLOTS_PER_SHARD, SNAPSHOT_BUDGE
 use tidelock::metrics::Counters;
 use tidelock::net::{BATCH, Backend, Datagram, Port, ReceiveHandler, ReceiveReport, SendReport};
 use tidelock::shard::{
-    EntryRules, GateEnd, Links, Page, Regroup, Report, Shard, ShardConfig, Timer, ToGate, ToShard,
-    Waiters, links, pair,
+    EntryRules, ForwardRoom, GateEnd, Links, Page, Regroup, Report, Shard, ShardConfig, Timer,
+    ToGate, ToShard, Waiters, links, pair,
 };
 use tidelock::time::Nanos;
 use tidelock::units::{EntityId, TickRate};
@@ -172,6 +172,8 @@ pub(crate) struct Stage {
     config: ShardConfig,
     page: Page,
     pub(crate) bots: Vec<Bot>,
+    /// How many sockets beyond the right one datagrams come to, as without steering.
+    pub(crate) astray: usize,
     /// Newest sequence that each player got, whoever sent it.
     newest: Vec<u64>,
     /// Whether players get everything that is sent to them.
@@ -215,7 +217,8 @@ impl Stage {
             entry: EntryRules { seed: 1, spawn },
             canary_seed: 1,
         };
-        let desks = members.into_iter().zip(links(shards, config.entities).1);
+        let room = ForwardRoom::unsteered(shards, config.players);
+        let desks = members.into_iter().zip(links(shards, config.entities, room).1);
         let mut stage = Self {
             desks: desks.map(|(member, links)| Desk::new(config, member, links, players)).collect(),
             busy: Nanos(0),
@@ -224,6 +227,7 @@ impl Stage {
             config,
             page,
             bots: Vec::new(),
+            astray: 0,
             newest: vec![0; players],
             hears_all: !captures,
             spare: vec![per_shard as u16; shards],
@@ -310,7 +314,8 @@ impl Stage {
     ) {
         let bot = &mut self.bots[player];
         bot.sequence += 1;
-        let desk = &mut self.desks[bot.shard];
+        let place = (bot.shard + self.astray) % self.desks.len();
+        let desk = &mut self.desks[place];
         desk.inbox.push((player, [0; 128], 0));
         let (_, bytes, len) = desk.inbox.last_mut().expect("just pushed");
         let mut writer = Writer::new(&mut bytes[..128 - TAG_LEN]);
@@ -409,7 +414,8 @@ impl Stage {
         let shards = self.desks.len();
         let replaced: Box<[bool]> = (0..shards).map(|place| place == lost).collect();
         let mut gone = None;
-        let (_, links) = links(shards, self.config.entities);
+        let room = ForwardRoom::unsteered(shards, self.config.players);
+        let (_, links) = links(shards, self.config.entities, room);
         for (place, (member, links)) in members.into_iter().zip(links).enumerate() {
             let desk = &mut self.desks[place];
             if place == lost {
