@@ -168,11 +168,12 @@ impl History {
         self.blocks.capacity() * size_of::<Block>()
     }
 
-    /// The entity in `slot` with its newest state.
-    pub(super) fn newest(&self, slot: u8) -> Option<(EntityId, Kind, QuantizedState)> {
-        let ring = self.rings.get(usize::from(slot))?;
+    /// The entity in `slot` with its newest state and the tick of it.
+    pub(super) fn newest(&self, slot: u8) -> Option<(EntityId, Kind, Tick, QuantizedState)> {
+        let ring = self.rings.get(usize::from(slot)).filter(|ring| ring.live > 0)?;
         let entity = EntityId(*self.entities.get(usize::from(slot))?);
-        (ring.live > 0).then(|| (entity, ring.kind, self.record(ring, 0).state()))
+        let newest = self.record(ring, 0);
+        Some((entity, ring.kind, newest.tick(), newest.state()))
     }
 
     /// The slots that hold `entity`, as bits. A correct server gives every entity one slot at most.
@@ -382,9 +383,9 @@ mod tests {
             assert_eq!(held.is_some(), expected.is_some(), "slot {slot}, seed {seed}");
             assert_eq!(history.occupied() >> slot & 1 == 1, expected.is_some(), "seed {seed}");
             let Some((entity, states)) = expected else { continue };
-            let (held_entity, _, newest) = held.expect("compared above");
+            let (held_entity, _, newest_tick, newest) = held.expect("compared above");
             assert_eq!(held_entity, *entity);
-            assert_eq!(Some(&newest), states.values().next_back());
+            assert_eq!(Some((&newest_tick, &newest)), states.last_key_value());
             for age in 1..=AGE_MAX.min(tick) {
                 let found = lookup(history, slot, tick - age).map(|(state, _)| state);
                 assert_eq!(found.as_ref(), states.get(&(tick - age)), "age {age}, seed {seed}");

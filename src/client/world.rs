@@ -17,7 +17,10 @@ pub struct Seen {
     pub entity: EntityId,
     /// What it is.
     pub kind: Kind,
-    /// Its newest state.
+    /// The tick whose state the server last told. It has changed since only if the server has not
+    /// come to it, or the packet was lost.
+    pub tick: Tick,
+    /// That state.
     pub state: QuantizedState,
 }
 
@@ -70,8 +73,8 @@ impl WorldView {
 
     /// The entity in `slot`.
     pub fn seen(&self, slot: u8) -> Option<Seen> {
-        let (entity, kind, state) = self.history.newest(slot)?;
-        Some(Seen { slot, entity, kind, state })
+        let (entity, kind, tick, state) = self.history.newest(slot)?;
+        Some(Seen { slot, entity, kind, tick, state })
     }
 
     /// All entities by slot.
