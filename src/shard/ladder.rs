@@ -15,19 +15,20 @@ use crate::units::{Tick, TickRate};
 /// A tick that takes more than this share of its period is hot. The rest is the jitter of the
 /// host: a server that waits for 100 % has already been late.
 const HOT_PERCENT: u64 = 95;
-/// Hot ticks within the window that make the server climb. Two can be one stall that spans a tick
-/// boundary; three cannot.
-const HOT_TICKS: u32 = 3;
+/// Hot ticks within the window that make the server climb. A host that stood still for 100 ms makes
+/// a handful of them until the backlog is gone; with three, such stalls kept a server with room to
+/// spare on a rung that it did not need.
+const HOT_TICKS: u32 = 8;
 /// Ticks of the window, the bits of `Ladder::hot`.
-const HOT_WINDOW: u32 = 8;
+const HOT_WINDOW: u32 = 16;
 /// Ticks between two climbs. The selection of what is visible passes over all viewers in four
 /// ticks, and the window must fill with ticks of the new rung: after that its effect is known.
-const CLIMB_DWELL: u32 = 15;
+const CLIMB_DWELL: u32 = 20;
 
 /// A tick that takes more than this share of its period is severe: half of all ticks come late,
 /// and no single rung can mend that.
 const SEVERE_PERCENT: u64 = 200;
-/// Severe ticks in a row after which climbs follow each other faster.
+/// Severe ticks in a row that make the server climb at once, and faster from then on.
 const SEVERE_TICKS: u32 = 3;
 /// Ticks between two climbs then: the first tick of a rung is not judged, the next three are.
 const SEVERE_DWELL: u32 = 4;
@@ -46,17 +47,17 @@ const CALM_SETBACK: u32 = 8;
 /// Milliseconds of calm before a descent: load in a game comes in fights, not in milliseconds.
 const WAIT_MIN_MS: u64 = 2_000;
 /// A descent that has to be undone within this many milliseconds was wrong: the wait doubles. With
-/// half of it a load that swings every seven seconds moved the simulated server 17 times a minute
-/// instead of four.
-const UNDONE_WITHIN_MS: u64 = 10_000;
+/// ten seconds a load that swings around the limit moved the simulated server eight times a minute
+/// instead of six.
+const UNDONE_WITHIN_MS: u64 = 15_000;
 /// Longest wait: a ladder at its limit tries at most twice a minute.
 const WAIT_MAX_MS: u64 = 30_000;
 /// Milliseconds without pressure after which a doubled wait is halved. Longer than the longest
 /// wait, or attempts that fail would be forgotten before the next one.
 const DECAY_MS: u64 = 60_000;
 
-const _: () = assert!(HOT_WINDOW == u8::BITS && HOT_WINDOW < CLIMB_DWELL);
-const _: () = assert!(SEVERE_TICKS < SEVERE_DWELL && HOT_TICKS <= SEVERE_TICKS);
+const _: () = assert!(HOT_WINDOW == u16::BITS && HOT_WINDOW < CLIMB_DWELL);
+const _: () = assert!(SEVERE_TICKS < SEVERE_DWELL && SEVERE_TICKS < HOT_TICKS);
 const _: () = assert!(CALM_PERCENT < FIT_PERCENT && FIT_PERCENT < HOT_PERCENT);
 const _: () = assert!(WAIT_MAX_MS + UNDONE_WITHIN_MS < DECAY_MS);
 
@@ -202,8 +203,8 @@ pub(super) enum Step {
 pub(super) struct Ladder {
     rate: TickRate,
     rung: Rung,
-    /// The last eight ticks of this rung, the newest lowest: one bit per hot tick.
-    hot: u8,
+    /// The last ticks of this rung, the newest lowest: one bit per hot tick.
+    hot: u16,
     /// Severe ticks in a row on this rung.
     severe: u32,
     /// Calm ticks on this rung, less those taken back.
@@ -255,14 +256,14 @@ impl Ladder {
         self.descended = self.descended.saturating_add(1);
         self.quiet += 1;
         let period = self.period(self.rung);
-        self.hot = self.hot << 1 | u8::from(busy > percent(period, HOT_PERCENT));
+        self.hot = self.hot << 1 | u16::from(busy > percent(period, HOT_PERCENT));
         let severe = busy > percent(period, SEVERE_PERCENT);
         self.severe = if severe { (self.severe + 1).min(SEVERE_TICKS) } else { 0 };
         self.calm = match busy <= self.calm_most() {
             true => (self.calm + 1).min(self.wait),
             false => self.calm.saturating_sub(CALM_SETBACK),
         };
-        if self.hot.count_ones() >= HOT_TICKS {
+        if self.hot.count_ones() >= HOT_TICKS || self.severe >= SEVERE_TICKS {
             // Pressure on the floor is pressure too: it is no time to forget or to recover.
             self.calm = 0;
             self.quiet = 0;

@@ -62,12 +62,12 @@ impl Model {
         let (rung, now) = (self.rung(), self.busy.len());
         let here = &self.busy[self.steps.last().map_or(0, |(tick, _)| *tick)..];
         let newest = |count: usize| &here[here.len().saturating_sub(count)..];
-        let hot = newest(8).iter().filter(|&&busy| self.exceeds(busy, 95, rung)).count() >= 3;
+        let hot = newest(16).iter().filter(|&&busy| self.exceeds(busy, 95, rung)).count() >= 8;
         let severe = here.len() >= 3 && newest(3).iter().all(|&b| self.exceeds(b, 200, rung));
         let calm = self.calm(here, rung);
-        if hot {
+        if hot || severe {
             self.unquiet = now;
-            let dwell = if severe { 4 } else { 15 };
+            let dwell = if severe { 4 } else { 20 };
             let rested = self.since(|step| matches!(step, Step::Climb { .. })) >= dwell;
             self.seen.floor += usize::from(rung == Rung::FLOOR);
             return (rested && rung != Rung::FLOOR).then(|| self.climb(rung, severe));
@@ -84,7 +84,7 @@ impl Model {
     fn climb(&mut self, from: Rung, severe: bool) -> Step {
         let second = usize::from(self.rate.hz());
         let last_was_descent = matches!(self.steps.last(), Some((_, Step::Descend { .. })));
-        if last_was_descent && self.since(|_| true) <= 10 * second {
+        if last_was_descent && self.since(|_| true) <= 15 * second {
             self.wait = (self.wait * 2).min(30 * second);
             self.seen.undone += 1;
         }
@@ -125,9 +125,11 @@ impl Model {
         for (index, &busy) in here.iter().enumerate() {
             let is_calm = !self.exceeds(busy, 75, rung) && !self.exceeds(busy, 85, below);
             calm = if is_calm { calm + 1 } else { calm.saturating_sub(8) };
-            let window = &here[index.saturating_sub(7)..=index];
+            let window = &here[index.saturating_sub(15)..=index];
             let hot = window.iter().filter(|&&busy| self.exceeds(busy, 95, rung)).count();
-            calm = if hot >= 3 { 0 } else { calm };
+            let newest = &here[index.saturating_sub(2)..=index];
+            let severe = newest.len() == 3 && newest.iter().all(|&b| self.exceeds(b, 200, rung));
+            calm = if hot >= 8 || severe { 0 } else { calm };
         }
         calm
     }
