@@ -1,16 +1,20 @@
 //! The admin socket: a local Unix socket, one request per connection, one line of JSON in answer.
 //!
 //! Requests are words: `stats` (the state of the server), `mark` (start a new window of quantiles,
-//! then the state). Only the owner of the server may connect (mode 0600). The server's end never
-//! waits for a slow client; the client's end is for `loadgen`, `demo` and `tidelock stats`.
+//! then the state), `explain PLAYER [ENTITY]` (why the player was told what). Only the owner of
+//! the server may connect (mode 0600). The server's end never waits for a slow client; the client's
+//! end is for `loadgen`, `demo`, `tidelock stats` and `tidelock explain`.
 
 use crate::report::Stats;
+use crate::report::explain::ExplainReport;
+use crate::units::EntityId;
+use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{fs, mem};
+use std::{fmt, fs};
 
 /// Requests that may wait for their answer at a time; the next ones are refused.
 const WAITING_MAX: usize = 16;
@@ -24,19 +28,61 @@ pub enum Request {
     Stats,
     /// Start a new window of quantiles; answers with the state before it.
     Mark,
+    /// Why a player was told what, of all it sees or of one entity.
+    Explain {
+        /// The player.
+        player: u64,
+        /// The entity.
+        entity: Option<EntityId>,
+    },
+}
+
+/// The request as it is sent.
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stats => write!(f, "stats"),
+            Self::Mark => write!(f, "mark"),
+            Self::Explain { player, entity: None } => write!(f, "explain {player}"),
+            Self::Explain { player, entity: Some(entity) } => {
+                write!(f, "explain {player} {}", entity.0)
+            }
+        }
+    }
 }
 
 impl Request {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Stats => "stats",
-            Self::Mark => "mark",
-        }
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split_ascii_whitespace();
+        let request = match words.next()? {
+            "stats" => Self::Stats,
+            "mark" => Self::Mark,
+            "explain" => {
+                let player = words.next()?.parse().ok()?;
+                let entity = words.next().map(|word| word.parse().map(EntityId));
+                Self::Explain { player, entity: entity.transpose().ok()? }
+            }
+            _ => return None,
+        };
+        words.next().is_none().then_some(request)
     }
+}
 
-    fn from_word(word: &str) -> Option<Self> {
-        [Self::Stats, Self::Mark].into_iter().find(|request| request.word() == word)
-    }
+/// Names a request that waits for its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket(u64);
+
+#[derive(Debug)]
+struct Waiting {
+    stream: UnixStream,
+    request: Request,
+    ticket: Ticket,
+}
+
+/// An answer that says why there is none.
+#[derive(Serialize, Deserialize)]
+struct Refusal {
+    error: String,
 }
 
 /// The server's end.
@@ -44,7 +90,9 @@ impl Request {
 pub struct AdminListener {
     listener: UnixListener,
     path: PathBuf,
-    waiting: Vec<(UnixStream, Request)>,
+    waiting: Vec<Waiting>,
+    /// Requests so far.
+    tickets: u64,
 }
 
 impl AdminListener {
@@ -60,7 +108,8 @@ impl AdminListener {
         let listener = UnixListener::bind(path).map_err(failed)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
-        Ok(Self { listener, path: path.to_owned(), waiting: Vec::with_capacity(WAITING_MAX) })
+        let waiting = Vec::with_capacity(WAITING_MAX);
+        Ok(Self { listener, path: path.to_owned(), waiting, tickets: 0 })
     }
 
     /// Accepts requests; tells whether somebody waits for an answer.
@@ -68,26 +117,65 @@ impl AdminListener {
         while self.waiting.len() < WAITING_MAX {
             let Ok((stream, _)) = self.listener.accept() else { break };
             if let Some(request) = read_request(&stream) {
-                self.waiting.push((stream, request));
+                self.tickets += 1;
+                self.waiting.push(Waiting { stream, request, ticket: Ticket(self.tickets) });
             }
         }
         !self.waiting.is_empty()
     }
 
-    /// Whether one of the waiting asked for a new window.
-    pub fn wants_mark(&self) -> bool {
-        self.waiting.iter().any(|(_, request)| *request == Request::Mark)
+    /// Whether one of the waiting asked for the state of the server.
+    pub fn wants_stats(&self) -> bool {
+        self.waiting.iter().any(|waiting| is_about_stats(waiting.request))
     }
 
-    /// Answers everybody who waits.
+    /// Whether one of the waiting asked for a new window.
+    pub fn wants_mark(&self) -> bool {
+        self.waiting.iter().any(|waiting| waiting.request == Request::Mark)
+    }
+
+    /// Who waits for an explanation, of which player and entity.
+    pub fn questions(&self) -> impl Iterator<Item = (Ticket, u64, Option<EntityId>)> {
+        self.waiting.iter().filter_map(|waiting| match waiting.request {
+            Request::Explain { player, entity } => Some((waiting.ticket, player, entity)),
+            Request::Stats | Request::Mark => None,
+        })
+    }
+
+    /// Answers everybody who waits for the state of the server.
     pub fn answer(&mut self, stats: &Stats) {
-        let mut line = stats.to_json();
-        line.push('\n');
-        for (mut stream, _) in mem::take(&mut self.waiting) {
-            // A client that went away, or reads nothing, gets nothing.
-            let _ = stream.write_all(line.as_bytes());
+        let json = stats.to_json();
+        self.waiting
+            .extract_if(.., |waiting| is_about_stats(waiting.request))
+            .for_each(|waiting| put_line(waiting.stream, json.clone()));
+    }
+
+    /// Answers one request with a line of JSON.
+    pub fn reply(&mut self, ticket: Ticket, json: String) {
+        if let Some(place) = self.waiting.iter().position(|waiting| waiting.ticket == ticket) {
+            put_line(self.waiting.swap_remove(place).stream, json);
         }
     }
+
+    /// Answers one request by saying why there is no answer.
+    pub fn refuse(&mut self, ticket: Ticket, error: &str) {
+        self.reply(ticket, refusal(error));
+    }
+}
+
+fn is_about_stats(request: Request) -> bool {
+    matches!(request, Request::Stats | Request::Mark)
+}
+
+fn refusal(error: &str) -> String {
+    let refusal = Refusal { error: error.to_owned() };
+    serde_json::to_string(&refusal).expect("a string")
+}
+
+/// A client that went away, or reads nothing, gets nothing.
+fn put_line(mut stream: UnixStream, mut json: String) {
+    json.push('\n');
+    let _ = stream.write_all(json.as_bytes());
 }
 
 impl Drop for AdminListener {
@@ -110,16 +198,31 @@ fn read_request(mut stream: &UnixStream) -> Option<Request> {
             _ => break,
         }
     }
-    let request =
-        std::str::from_utf8(&bytes[..len]).ok().and_then(|word| Request::from_word(word.trim()));
+    let request = std::str::from_utf8(&bytes[..len]).ok().and_then(Request::parse);
     if request.is_none() {
-        let _ = stream.write_all(b"{\"error\":\"unknown request; there are: stats, mark\"}\n");
+        let known = "unknown request; there are: stats, mark, explain PLAYER [ENTITY]";
+        let _ = stream.write_all(format!("{}\n", refusal(known)).as_bytes());
     }
     request
 }
 
-/// Asks the server whose admin socket is at `path`.
+/// Asks the server whose admin socket is at `path` for its state. `request` is
+/// [`Request::Stats`] or [`Request::Mark`].
 pub fn ask(path: &Path, request: Request) -> Result<Stats, String> {
+    Stats::from_json(&exchange(path, request)?)
+}
+
+/// Asks the server whose admin socket is at `path` why `player` was told what.
+pub fn explain(
+    path: &Path,
+    player: u64,
+    entity: Option<EntityId>,
+) -> Result<ExplainReport, String> {
+    ExplainReport::from_json(&exchange(path, Request::Explain { player, entity })?)
+}
+
+/// One request and its answer; a refusal is an error.
+fn exchange(path: &Path, request: Request) -> Result<String, String> {
     let failed = |error: io::Error| {
         format!(
             "no server answers at the admin socket {}: {error}. Is it running, as the same user \
@@ -129,10 +232,13 @@ pub fn ask(path: &Path, request: Request) -> Result<Stats, String> {
     };
     let mut stream = UnixStream::connect(path).map_err(failed)?;
     stream.set_read_timeout(Some(Duration::from_secs(3))).map_err(failed)?;
-    stream.write_all(format!("{}\n", request.word()).as_bytes()).map_err(failed)?;
+    stream.write_all(format!("{request}\n").as_bytes()).map_err(failed)?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).map_err(failed)?;
-    Stats::from_json(&line)
+    match serde_json::from_str(&line) {
+        Ok(Refusal { error }) => Err(error),
+        Err(_) => Ok(line),
+    }
 }
 
 #[cfg(test)]
@@ -160,7 +266,7 @@ mod tests {
         while !listener.poll() {
             thread::sleep(Duration::from_millis(1));
         }
-        assert!(listener.wants_mark());
+        assert!(listener.wants_mark() && listener.wants_stats());
         let stats = Stats { tick_hz: 60, ..Stats::default() };
         listener.answer(&stats);
         let (refusal, answer) = client.join().expect("no panic");
@@ -168,5 +274,50 @@ mod tests {
         assert_eq!(answer, Ok(stats));
         drop(listener);
         assert!(ask(&path, Request::Stats).unwrap_err().contains("admin socket"));
+    }
+    #[test]
+    fn requests_are_read_as_they_are_written_and_no_other_way() {
+        let entity = |id| Some(EntityId(id));
+        let (player, most) = (7, u64::MAX);
+        for request in [
+            Request::Stats,
+            Request::Mark,
+            Request::Explain { player, entity: None },
+            Request::Explain { player: most, entity: entity(u32::MAX) },
+        ] {
+            let line = format!("{request}\n");
+            assert!(line.len() <= REQUEST_MAX);
+            assert_eq!(Request::parse(&line), Some(request), "{line}");
+        }
+        for line in ["", "stats 1", "explain", "explain x", "explain 7 x", "explain 7 8 9"] {
+            assert_eq!(Request::parse(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn answers_reach_whoever_asked_and_leave_the_others_waiting() {
+        let path = std::env::temp_dir().join(format!("tidelock-tickets-{}", std::process::id()));
+        let mut listener = AdminListener::bind(&path).unwrap();
+        let asks = [3, 4].map(|player| {
+            let path = path.clone();
+            thread::spawn(move || explain(&path, player, None))
+        });
+        while listener.questions().count() < 2 {
+            listener.poll();
+        }
+        assert!(!listener.wants_stats());
+        listener.answer(&Stats::default());
+        for (ticket, player, _) in listener.questions().collect::<Vec<_>>() {
+            match player {
+                3 => listener.refuse(ticket, "a \"quoted\" reason"),
+                _ => {
+                    listener.reply(ticket, ExplainReport { player, ..Default::default() }.to_json())
+                }
+            }
+        }
+        let [third, fourth] = asks.map(|ask| ask.join().expect("no panic"));
+        assert_eq!(third, Err("a \"quoted\" reason".to_owned()));
+        assert_eq!(fourth.map(|report| report.player), Ok(4));
+        assert_eq!(listener.questions().count(), 0);
     }
 }

@@ -1,6 +1,8 @@
 //! The report of a run, schema `tidelock.run/1` (described in `docs/RUN_REPORT.md`), and what it is
 //! made from: the state of a server as its admin socket tells it.
 
+pub mod explain;
+
 use crate::host::facts::HostFacts;
 use crate::metrics::{Counter, Counters, DropReason, Histograms, Phase, Quantiles};
 use serde::{Deserialize, Serialize};

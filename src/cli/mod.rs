@@ -2,6 +2,7 @@
 //! and print.
 
 mod demo;
+mod explain;
 mod keys;
 mod serve;
 
@@ -20,7 +21,8 @@ use std::process::ExitCode;
   tidelock serve --keys keys/server.keys.toml
   tidelock token --keys keys/backend.keys.toml --player 7
   tidelock check-config tidelock.toml   is this file right? what do the defaults add?
-  tidelock stats                        the state of the server that runs here")]
+  tidelock stats                        the state of the server that runs here
+  tidelock explain --player 7           why was player 7 told of what he sees?")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -34,6 +36,7 @@ enum Command {
     Keygen(keys::KeygenArgs),
     Token(keys::TokenArgs),
     Stats(serve::StatsArgs),
+    Explain(explain::ExplainArgs),
 }
 
 /// Runs the command that the arguments of the process name.
@@ -45,6 +48,7 @@ pub fn run() -> ExitCode {
         Command::Keygen(arguments) => keys::keygen(&arguments),
         Command::Token(arguments) => keys::token(&arguments),
         Command::Stats(arguments) => serve::stats(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
     };
     match result {
         Ok(code) => code,

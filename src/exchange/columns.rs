@@ -338,6 +338,11 @@ impl<'a> Published<'a> {
         self.ids[row as usize]
     }
 
+    /// Occupant of each row.
+    pub fn ids(&self) -> &'a [EntityId] {
+        self.ids
+    }
+
     /// What the occupant of `row` did lately, and since when it has had the row. A slot remembers
     /// the row of its entity and not the entity: whoever came after the viewer's last selection is
     /// another one.

@@ -211,6 +211,16 @@ impl Gate {
         self.sessions.some_of(shard, most)
     }
 
+    /// The session of `player`, confirmed if there is a confirmed one.
+    pub fn session_of(&self, player: u64) -> Option<ConnectionId> {
+        self.sessions.of_player(player)
+    }
+
+    /// Some of the players, at most `most`, and how many sessions there are in all.
+    pub fn players(&self, most: usize) -> (Vec<u64>, usize) {
+        self.sessions.players(most)
+    }
+
     /// The shards in `lost`, by index, are gone with all their sessions; their successors share the
     /// rows of `keeper` with the survivors. The players are told, see [`Self::poll_farewell`], and
     /// may join again.

@@ -236,6 +236,19 @@ impl Sessions {
         ids.take(most).collect()
     }
 
+    /// The session of `player`: the one that plays, else the one that is about to.
+    pub(super) fn of_player(&self, player: u64) -> Option<ConnectionId> {
+        let logins = self.players.get(&[player])?;
+        logins.confirmed.or(logins.unconfirmed)
+    }
+
+    /// Some of the players, at most `most`, and how many sessions there are.
+    pub(super) fn players(&self, most: usize) -> (Vec<u64>, usize) {
+        let slots = self.shards.iter().flat_map(|shard| &shard.slots);
+        let players = slots.filter_map(|slot| Some(slot.session?.player));
+        (players.take(most).collect(), self.alive)
+    }
+
     /// The living sessions of the shards in `lost`, by index.
     pub(super) fn of_shards(&self, lost: &[bool]) -> Vec<ConnectionId> {
         let shards = self.shards.iter().zip(1..=u8::MAX).zip(lost).filter(|(_, lost)| **lost);

@@ -290,7 +290,7 @@ pub fn baseline_age(tick: Tick, acknowledged: Tick) -> u8 {
 
 /// [`baseline_age`] for a tick of 16 bits; what is not known is out of reach.
 #[inline]
-fn slot_age(tick: Tick, acknowledged: u16) -> u8 {
+pub(super) fn slot_age(tick: Tick, acknowledged: u16) -> u8 {
     let age = (tick as u16).wrapping_sub(acknowledged);
     if (1..=HISTORY_REACH as u16).contains(&age) { age as u8 } else { 0 }
 }

@@ -8,6 +8,7 @@
 
 mod diff;
 mod encode;
+mod explain;
 mod pace;
 mod relations;
 mod select;
@@ -17,13 +18,15 @@ mod tests;
 
 pub use diff::ChangedSlots;
 pub use encode::{EncodeTally, SNAPSHOT_ROOM_MIN, ViewerState, baseline_age};
+pub use explain::{Explained, Explanation, Reason};
 pub use pace::Tier;
 pub use select::{Eye, is_due};
 
 use crate::exchange::Published;
-use crate::units::TickRate;
+use crate::units::{EntityId, TickRate};
 use crate::world::Index;
 use encode::{EncodeCache, Encoder};
+use explain::View;
 use relations::Relations;
 use select::Selector;
 use slots::SlotTable;
@@ -129,6 +132,7 @@ impl Replicator {
         let newest = table.newest_acknowledged;
         let relations = relations.news(state.enemies, published.tick(), newest);
         let len = encoder.snapshot(table, self.changed[place], state, relations, out);
+        table.length = [len as u32, out.len() as u32];
         self.tally = encoder.tally;
         len
     }
@@ -136,6 +140,32 @@ impl Replicator {
     /// The viewer has processed the packet with this sequence.
     pub fn acknowledge(&mut self, viewer: u16, sequence: u64) {
         self.tables[usize::from(viewer)].acknowledge(sequence);
+    }
+
+    /// Explains the snapshot that `viewer` was sent in this tick, into `out`: all its slots, or the
+    /// entity that is `asked` for, whether it has a slot or not. To be called after encode and
+    /// before the next acknowledgment, with what select was or would be given.
+    ///
+    /// Changes nothing but `out`. An entity that is asked for costs one pass over the ids of all
+    /// rows, and perhaps one selection.
+    pub fn explain<'i>(
+        &mut self,
+        viewer: u16,
+        eye: Eye,
+        indexes: impl Iterator<Item = &'i Index> + Clone,
+        published: Published<'_>,
+        asked: Option<EntityId>,
+        out: &mut Explanation,
+    ) {
+        let table = &self.tables[usize::from(viewer)];
+        out.begin(table, &eye, published);
+        let Some(index) = indexes.clone().next() else { return };
+        let rate = self.selector.rate();
+        let view = View { viewer, eye, table, index, published, rate };
+        match asked {
+            Some(entity) => out.push(view.find(entity, &mut self.selector, indexes)),
+            None => view.slots().for_each(|explained| out.push(explained)),
+        }
     }
 
     /// Entities that `viewer` sees.

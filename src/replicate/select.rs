@@ -7,7 +7,7 @@
 use super::pace::{EVERY_TICK, Paces, Tier};
 use super::slots::{SlotTable, bits};
 use crate::exchange::Published;
-use crate::limits::SELECT_STAGGER;
+use crate::limits::{SELECT_STAGGER, VISIBLE_MAX};
 use crate::units::{Tick, TickRate};
 use crate::world::{HeldSet, Index, Nearest};
 
@@ -35,10 +35,31 @@ pub struct Eye {
     pub target: u32,
 }
 
+/// What a selection makes of an entity that has no slot.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Finding {
+    /// It enters.
+    Enters,
+    /// It would enter, but every slot is taken: removals wait for acknowledgments.
+    NoSlot,
+    /// As many as there are slots are nearer, the last of them this far away, in centimetres.
+    Crowded {
+        /// Distance of the farthest that is seen.
+        farthest: f32,
+    },
+    /// It is too far away.
+    OutOfSight,
+}
+
 impl Selector {
     /// For `rows` published rows.
     pub(super) fn new(rows: usize, rate: TickRate) -> Self {
         Self { held: HeldSet::new(rows), nearest: Nearest::new(), rate }
+    }
+
+    /// Ticks per second.
+    pub(super) fn rate(&self) -> TickRate {
+        self.rate
     }
 
     /// Recomputes what the viewer sees, moves its slots accordingly and sets their paces.
@@ -51,7 +72,47 @@ impl Selector {
     ) {
         let tick = published.tick();
         let before = table.live();
-        for slot in bits(before) {
+        self.look(table, &eye, indexes.clone(), published);
+        if let Some(index) = indexes.next() {
+            let stays = self.place(table, eye, index, published);
+            table.leave(before & !stays, tick);
+        }
+        table.selected = tick;
+        self.let_go(table, before);
+    }
+
+    /// What a selection would make of `row` now, which is in no live slot and is to be in sight.
+    pub(super) fn judge<'i>(
+        &mut self,
+        table: &SlotTable,
+        eye: &Eye,
+        indexes: impl Iterator<Item = &'i Index>,
+        published: Published<'_>,
+        row: u32,
+    ) -> Finding {
+        self.look(table, eye, indexes, published);
+        self.let_go(table, table.live());
+        if self.nearest.rows().contains(&row) {
+            let full = table.live() | table.leaving() == u128::MAX;
+            return if full { Finding::NoSlot } else { Finding::Enters };
+        }
+        let farthest = self.nearest.distances_squared().iter().copied().fold(0.0, f32::max);
+        if self.nearest.len() < VISIBLE_MAX {
+            Finding::OutOfSight
+        } else {
+            Finding::Crowded { farthest: farthest.sqrt() }
+        }
+    }
+
+    /// Holds what the viewer sees and finds what it would see now.
+    fn look<'i>(
+        &mut self,
+        table: &SlotTable,
+        eye: &Eye,
+        indexes: impl Iterator<Item = &'i Index>,
+        published: Published<'_>,
+    ) {
+        for slot in bits(table.live()) {
             let row = table.row[usize::from(slot)];
             // A row that has another occupant by now holds nothing for this viewer.
             if published.trail(row).since <= table.selected {
@@ -60,16 +121,15 @@ impl Selector {
         }
         self.nearest.clear();
         self.nearest.leave_out(eye.row);
-        for index in indexes.clone() {
+        for index in indexes {
             let (held, nearest) = (&self.held, &mut self.nearest);
             index.visible_within(eye.position, eye.sight_squared, held, nearest);
         }
-        if let Some(index) = indexes.next() {
-            let stays = self.place(table, eye, index, published);
-            table.leave(before & !stays, tick);
-        }
-        table.selected = tick;
-        for slot in bits(before) {
+    }
+
+    /// Lets go of what [`Self::look`] held.
+    fn let_go(&mut self, table: &SlotTable, slots: u128) {
+        for slot in bits(slots) {
             self.held.release(table.row[usize::from(slot)]);
         }
     }
@@ -111,4 +171,9 @@ impl Selector {
 #[inline]
 pub fn is_due(viewer: u16, tick: Tick) -> bool {
     u32::from(viewer) % SELECT_STAGGER == tick % SELECT_STAGGER
+}
+
+/// Ticks from `tick` to the next in which `viewer` is due, at least 1.
+pub(super) fn ticks_until_due(viewer: u16, tick: Tick) -> Tick {
+    (1..SELECT_STAGGER).find(|ahead| is_due(viewer, tick + ahead)).unwrap_or(SELECT_STAGGER)
 }

@@ -30,6 +30,8 @@ pub(super) struct SlotTable {
     pub(super) selected: Tick,
     /// Tick at which the ticks of 16 bits were last renewed.
     renewed: Tick,
+    /// Bytes of the newest snapshot, and how many it was allowed.
+    pub(super) length: [u32; 2],
     /// Row of the occupant in the published columns.
     pub(super) row: [u32; VISIBLE_MAX],
     /// Newest tick whose state of the occupant the viewer acknowledged; older than
@@ -78,6 +80,7 @@ impl Default for SlotTable {
             newest_acknowledged: 0,
             selected: 0,
             renewed: 0,
+            length: [0; 2],
             row: [0; VISIBLE_MAX],
             acknowledged: [0; VISIBLE_MAX],
             urgency: [0; VISIBLE_MAX],
@@ -198,6 +201,43 @@ impl SlotTable {
             let removed = bits(self.leaving).filter(has_left);
             self.leaving &= !removed.fold(0, |removed, slot| removed | 1_u128 << slot);
         }
+    }
+
+    /// Tick of the newest packet, 0 = none.
+    pub(super) fn newest(&self) -> Tick {
+        self.clock
+    }
+
+    /// Slots that the newest packet described, as bits.
+    pub(super) fn newest_described(&self) -> u128 {
+        let newest = |packet: &SentPacket| packet.tick == self.clock as u16;
+        let place = self.sent.iter().position(newest).unwrap_or_default();
+        let [low, high] = self.described[place];
+        u128::from(high) << 64 | u128::from(low)
+    }
+
+    /// Urgency and pace of a live slot.
+    pub(super) fn waits(&self, slot: u8) -> (u8, u8) {
+        (self.urgency[usize::from(slot)], self.pace[usize::from(slot)])
+    }
+
+    /// Ticks from the newest acknowledged state of the occupant to `tick`, at most `RENEWAL`: older
+    /// ones are not told apart. `None` if there is none.
+    pub(super) fn acknowledged_age(&self, slot: u8, tick: Tick) -> Option<Tick> {
+        let age = (tick as u16).wrapping_sub(self.acknowledged[usize::from(slot)]);
+        (age < AGE_UNKNOWN).then(|| age.min(RENEWAL).into())
+    }
+
+    /// Ticks from the newest state that the viewer was sent of the occupant to `tick`, whether it
+    /// arrived or not. `None` if there is none, or it was sent more than 64 packets ago and never
+    /// acknowledged.
+    pub(super) fn told_age(&self, slot: u8, tick: Tick) -> Option<Tick> {
+        let (word, bit) = (usize::from(slot) / 64, slot % 64);
+        let sent = self.sent.iter().zip(&self.described);
+        let told = sent.filter(|(_, described)| described[word] >> bit & 1 == 1);
+        let ages = told.map(|(packet, _)| (tick as u16).wrapping_sub(packet.tick));
+        let remembered = ages.filter(|&age| age <= RENEWAL).map(Tick::from);
+        remembered.chain(self.acknowledged_age(slot, tick)).min()
     }
 
     /// Before anything else in `tick`: keeps the ticks of 16 bits from coming to mean others.

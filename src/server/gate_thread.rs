@@ -6,6 +6,7 @@
 
 use super::Drill;
 use super::balance::{Balance, Shift};
+use super::explainer::Explainer;
 use super::residents::Residents;
 use super::supervisor::Supervisor;
 use super::{StartError, StopOnEnd, port_failed, say};
@@ -70,6 +71,7 @@ struct State {
     supervisor: Supervisor,
     residents: Residents,
     balance: Balance,
+    explainer: Explainer,
     shards: Vec<GateEnd>,
     shard_counters: Vec<Arc<Counters>>,
     tick_hz: u16,
@@ -104,6 +106,7 @@ impl GateThread {
             .map_err(|error| port_failed(&error))?;
         let mut state = State {
             tick_hz: self.gate.tick_hz,
+            explainer: Explainer::new(self.shards.len(), self.gate.tick_hz),
             gate: Gate::new(
                 self.gate,
                 self.supervisor.keeper().clone(),
@@ -212,6 +215,7 @@ impl State {
         for stray in self.gate.lose_shards(&lost, keeper, now) {
             self.disconnect(Some(stray), DisconnectReason::ShardLost);
         }
+        self.explainer.lose(&lost);
         self.residents.lose(&lost, &mut self.gate, &self.counters);
         Ok(())
     }
@@ -297,6 +301,7 @@ impl State {
                         }
                     }
                     ToGate::Stayed(id) | ToGate::Released(id) => self.gate.released(id),
+                    ToGate::Explained(question) => self.explainer.answered(index, question),
                     ToGate::Window(mut full) => {
                         self.window.merge(&full);
                         full.clear();
@@ -308,10 +313,12 @@ impl State {
     }
 
     fn serve_admin(&mut self, admin: &mut AdminListener) {
-        if !admin.poll() {
+        let now = self.clock.now();
+        admin.poll();
+        self.explainer.serve(now, admin, &self.gate, &mut self.shards);
+        if !admin.wants_stats() {
             return;
         }
-        let now = self.clock.now();
         let Some(asked_at) = self.asked_at else {
             self.asked_at = Some(now);
             for end in &mut self.shards {

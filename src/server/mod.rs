@@ -5,6 +5,7 @@
 //! and by the tests.
 
 mod balance;
+mod explainer;
 mod files;
 mod gate_thread;
 mod plan;

@@ -125,8 +125,8 @@ impl Shard {
             // Without a gate nobody can join, leave a slot free or ask how we are.
             self.stop();
         }
-        let reserved = (self.sessions.len() + 1) * MESSAGES_PER_SESSION + 1;
-        while self.gate.to_gate.room() >= reserved {
+        let of_sessions = (self.sessions.len() + 1) * MESSAGES_PER_SESSION;
+        while self.gate.to_gate.room() > of_sessions + usize::from(self.question.is_some()) {
             let Some(mail) = self.gate.from_gate.receive() else { return };
             match mail {
                 ToShard::Admit(admission) => self.admit_session(admission),
@@ -143,6 +143,7 @@ impl Shard {
                     self.counters.set(Counter::CpuNs, timer.cpu_ns());
                     self.tell_gate(ToGate::Window(full));
                 }
+                ToShard::Explain(question) => self.question = Some(question),
                 ToShard::Stop => self.stop(),
                 ToShard::HandOver(from, to) => self.remember_move(from, to),
                 ToShard::Spawn(spawn) => self.players.settle_npc(spawn),

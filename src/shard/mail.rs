@@ -1,6 +1,7 @@
 //! What the gate and a shard tell each other. Each message says who sends it when, and what happens
 //! if the queue is full.
 
+use super::explain::Question;
 use super::links::Links;
 use super::meeting::Waiters;
 use super::page::Page;
@@ -25,6 +26,9 @@ pub enum ToShard {
     Disconnect(ConnectionId, DisconnectReason),
     /// An empty set of histograms to record into from now on; the full one comes back.
     Window(Box<Histograms>),
+    /// Why was a player told what? The answer comes back in the same box after the next tick; the
+    /// gate has one question at a time under way.
+    Explain(Box<Question>),
     /// Say goodbye to everybody and stop.
     Stop,
     /// An NPC enters the world. It is sent at the start, and after a shard was lost.
@@ -77,6 +81,8 @@ pub enum ToGate {
     Released(ConnectionId),
     /// What was recorded since the last window.
     Window(Box<Histograms>),
+    /// A question of the gate, answered.
+    Explained(Box<Question>),
 }
 
 /// The gate's ends of the queues to one shard.

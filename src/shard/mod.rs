@@ -6,6 +6,7 @@
 //! schedule.
 
 mod effects;
+mod explain;
 mod forward;
 mod handover;
 mod ingress;
@@ -21,6 +22,7 @@ mod post;
 mod queue;
 mod tick;
 
+pub use explain::{Answer, Question};
 pub use forward::{ForwardRoom, Forwarded};
 pub use ladder::rung_name;
 pub use laps::Timer;
@@ -98,6 +100,8 @@ pub struct Shard {
     stopping: bool,
     /// Where to go on after another shard was lost.
     regroup: Option<Box<Regroup>>,
+    /// What the gate wants to have explained at the end of the tick.
+    question: Option<Box<Question>>,
 }
 
 /// A packet whose snapshot is encoded and not yet sealed.
@@ -145,6 +149,7 @@ impl Shard {
             block: [Pending::default(); BLOCK],
             stopping: false,
             regroup: None,
+            question: None,
         }
     }
 

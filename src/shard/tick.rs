@@ -54,6 +54,7 @@ impl Shard {
         self.push_control(port, place, timer);
         port.flush()?.record(&self.counters);
         self.laps.lap(Phase::Send, now, timer);
+        self.answer_question();
         self.account(viewers as u64);
         Ok(())
     }
@@ -135,21 +136,29 @@ impl Shard {
             if is_due(viewer, self.tick)
                 && let Some(row) = self.players.row(viewer)
             {
-                let columns = self.world.columns();
-                let position = columns.position.map(|axis| axis[row as usize]);
-                let shed = self.ladder.shed();
-                let eye = Eye {
-                    row: columns.seats[row as usize],
-                    position,
-                    sight_squared: shed.radius_squared_factor(),
-                    far_every: shed.far_every,
-                    target: self.world.target(row),
-                };
+                let eye = self.eye(row);
                 let member = &self.member;
                 let indexes = (0..member.members()).map(|place| &member.page_of(place).index);
                 self.replicator.select(viewer, eye, indexes, member.published());
             }
         }
+    }
+
+    /// The player in `row`, as somebody who looks about.
+    pub(super) fn eye(&self, row: Row) -> Eye {
+        let (columns, shed) = (self.world.columns(), self.ladder.shed());
+        Eye {
+            row: columns.seats[row as usize],
+            position: columns.position.map(|axis| axis[row as usize]),
+            sight_squared: shed.radius_squared_factor(),
+            far_every: shed.far_every,
+            target: self.world.target(row),
+        }
+    }
+
+    /// Bytes of plaintext that a snapshot packet may have in this tick.
+    pub(super) fn budget(&self) -> usize {
+        self.ladder.shed().budget(self.config.budget, BUDGET_MIN)
     }
 
     /// Phase diff for a block of viewers.
@@ -184,7 +193,7 @@ impl Shard {
             };
             let body = begun.body + MESSAGE_HEADER_LEN;
             let state = self.viewer_state(row, begun.sequence);
-            let end = HEADER_LEN + self.ladder.shed().budget(self.config.budget, BUDGET_MIN);
+            let end = HEADER_LEN + self.budget();
             let room = &mut out[body..end];
             let published = self.member.published();
             let len = self.replicator.encode(offset, viewer, published, &state, room);
