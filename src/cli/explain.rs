@@ -90,29 +90,24 @@ fn sort(entities: &mut [ExplainedEntity], by: Sort) {
 /// The header and the table.
 fn text(report: &ExplainReport) -> String {
     let [x, y, z] = report.position_cm.map(|centimetres| centimetres as f64 / 100.0);
-    let told = report.entities.iter().filter(|it| it.in_snapshot).count();
     let mut text = format!(
         "player {} is entity {} at ({x:.1}, {y:.1}, {z:.1}) m, on shard {}, in tick {}\n",
         report.player, report.entity, report.shard, report.tick
     );
     text += &match report.snapshot_tick {
         0 => "no snapshot yet".to_owned(),
-        tick => format!(
-            "snapshot {tick}: {} of {} bytes; the newest that it acknowledged: {}",
-            report.bytes,
-            report.budget_bytes,
-            match report.acknowledged_tick {
-                0 => "none".to_owned(),
-                at =>
-                    format!("{at} ({} before)", age(report, Some(report.tick.saturating_sub(at)))),
-            }
-        ),
+        tick => format!("snapshot {tick}: {} of {} bytes", report.bytes, report.budget_bytes),
+    };
+    text += &match report.acknowledged_tick {
+        0 => "; none acknowledged yet".to_owned(),
+        at => {
+            let before = age(report, Some(report.tick.saturating_sub(at)));
+            format!("; newest acknowledged: {at} ({before} before)")
+        }
     };
     text += &format!(
-        "\n{} in sight, {told} of the {} listed were told in it; removals not yet acknowledged: {}\n\n",
-        report.visible,
-        report.entities.len(),
-        report.pending_removals
+        "\n{} entities in sight, {} removals not yet acknowledged\n\n",
+        report.visible, report.pending_removals
     );
     text + &table(report)
 }
@@ -162,6 +157,7 @@ fn cells(report: &ExplainReport, it: &ExplainedEntity) -> [String; COLUMNS.len()
 /// An age in ticks, for people.
 fn age(report: &ExplainReport, ticks: Option<u32>) -> String {
     let Some(ticks) = ticks else { return "-".to_owned() };
-    let ms = u64::from(ticks) * 1000 / u64::from(report.tick_hz.max(1));
+    let hz = u64::from(report.tick_hz.max(1));
+    let ms = (u64::from(ticks) * 1000 + hz / 2) / hz;
     if ms < 10_000 { format!("{ms} ms") } else { format!("{} s", ms / 1000) }
 }

@@ -162,7 +162,7 @@ impl fmt::Display for Reason {
             Self::NothingNew => write!(f, "nothing new since what it acknowledged"),
             Self::NotItsTurn { ticks } => write!(f, "not its turn yet: in {}", counted(ticks)),
             Self::NoRoom { urgency } => {
-                write!(f, "no room in the budget, waits with urgency {urgency:.2}")
+                write!(f, "no room in the budget (urgency {urgency:.2})")
             }
             Self::NoSnapshot => write!(f, "no snapshot was sent: the session is ending"),
             Self::Gone => write!(f, "gone from the world, its slot is about to be emptied"),

@@ -18,8 +18,8 @@ use tidelock::limits::{DATAGRAM_MAX, HEADER_LEN, SLOTS_PER_SHARD, SNAPSHOT_BUDGE
 use tidelock::metrics::Counters;
 use tidelock::net::{BATCH, Backend, Datagram, Port, ReceiveHandler, ReceiveReport, SendReport};
 use tidelock::shard::{
-    EntryRules, ForwardRoom, GateEnd, Links, Page, Regroup, Report, Shard, ShardConfig, Timer,
-    ToGate, ToShard, Waiters, links, pair,
+    EntryRules, ForwardRoom, GateEnd, Links, Page, Question, Regroup, Report, Shard, ShardConfig,
+    Timer, ToGate, ToShard, Waiters, links, pair,
 };
 use tidelock::time::Nanos;
 use tidelock::units::{EntityId, TickRate};
@@ -351,6 +351,20 @@ impl Stage {
                 desk.shard.take_in(&mut datagrams[..len], &self.clock);
             }
             desk.inbox.clear();
+        }
+    }
+
+    /// Asks the shard at place `shard` to explain something, and lets a tick pass.
+    pub(crate) fn explain(&mut self, shard: usize, question: Box<Question>) -> Box<Question> {
+        let Desk { shard: asked, gate, .. } = &mut self.desks[shard];
+        gate.to_shard.send(ToShard::Explain(question)).expect("there is room");
+        asked.read_mail(&self.clock);
+        self.tick();
+        loop {
+            match self.desks[shard].gate.from_shard.receive() {
+                Some(ToGate::Explained(question)) => return question,
+                other => assert!(other.is_some(), "the shard gives no answer"),
+            }
         }
     }
 
