@@ -260,7 +260,7 @@ impl Server {
                         }
                     }
                     ToGate::Stayed(id) | ToGate::Released(id) => self.gate.released(id),
-                    ToGate::Window(_) => panic!("nobody asked for one"),
+                    ToGate::Window(_) | ToGate::Explained(_) => panic!("nobody asked for one"),
                 }
             }
         }
