@@ -2,9 +2,11 @@
 //! made from: the state of a server as its admin socket tells it.
 
 pub mod explain;
+pub mod replication;
 
 use crate::host::facts::HostFacts;
 use crate::metrics::{Counter, Counters, DropReason, Histograms, Phase, Quantiles};
+use replication::ReplicationReport;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -85,6 +87,9 @@ pub struct ServerReport {
     pub visible_mean: f64,
     /// Resident memory, bytes.
     pub rss_bytes: u64,
+    /// What replication did.
+    #[serde(default)]
+    pub replication: ReplicationReport,
 }
 
 /// Duration of one phase, microseconds per tick.
@@ -173,6 +178,12 @@ pub struct Stats {
     pub skew_us: Quantiles,
     /// Duration of each phase per tick, microseconds.
     pub phase_us: BTreeMap<String, PhaseReport>,
+    /// Payload of snapshot datagrams, bytes, of players taken in turns.
+    #[serde(default)]
+    pub snapshot_bytes: Quantiles,
+    /// Memory for what one player has acknowledged, bytes.
+    #[serde(default)]
+    pub state_bytes_per_player: u64,
 }
 
 /// Counters of what happens to the whole world at a time. Shards tick together, so the sum over
@@ -201,6 +212,7 @@ impl Stats {
         self.start_jitter_us = Quantiles::of(&histograms.start_jitter, NS_PER_US);
         self.meeting_us = Quantiles::of(&histograms.meeting, NS_PER_US);
         self.skew_us = Quantiles::of(&histograms.skew, NS_PER_US);
+        self.snapshot_bytes = Quantiles::of(&histograms.snapshot_bytes, 1.0);
         for phase in Phase::ALL {
             let all = Quantiles::of(histograms.phase(phase), NS_PER_US);
             let report = PhaseReport { p50: all.p50, p99: all.p99 };
@@ -263,6 +275,7 @@ impl Stats {
                 * f64::from(self.tick_hz),
             visible_mean: per(grown(Counter::VisiblePairs), player_ticks),
             rss_bytes: self.rss_bytes,
+            replication: ReplicationReport::between(earlier, self),
         }
     }
 }

@@ -170,6 +170,26 @@ named_enum! {
         EntriesEncoded = "entries_encoded",
         /// Changed entities that did not fit the byte budget of their viewer this tick.
         EntriesDeferred = "entries_deferred",
+        /// Bytes of the entity entries written.
+        EntryBytes = "entry_bytes",
+        /// Time of the phases select, diff and encode, nanoseconds.
+        ReplicationNs = "replication_ns",
+        /// Sampled: entities that a viewer saw and that moved, within a third of their radius.
+        SampledNear = "sampled_near",
+        /// Ticks for which what the viewers were told of those had been out of date, summed.
+        SampledNearAge = "sampled_near_age",
+        /// Sampled: the same, within two thirds.
+        SampledMiddle = "sampled_middle",
+        /// Ticks for which what the viewers were told of those had been out of date, summed.
+        SampledMiddleAge = "sampled_middle_age",
+        /// Sampled: the same, beyond two thirds.
+        SampledFar = "sampled_far",
+        /// Ticks for which what the viewers were told of those had been out of date, summed.
+        SampledFarAge = "sampled_far_age",
+        /// Sampled: entities that a viewer saw and that stood still.
+        SampledStill = "sampled_still",
+        /// Ticks for which what the viewers were told of those had been out of date, summed.
+        SampledStillAge = "sampled_still_age",
     }
 }
 

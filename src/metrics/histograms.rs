@@ -1,4 +1,4 @@
-//! Durations of a shard: every phase, the whole tick, the jitter of its start.
+//! Durations of a shard: every phase, the whole tick, the jitter of its start; and sizes.
 
 use super::Phase;
 use hdrhistogram::Histogram;
@@ -21,6 +21,8 @@ pub struct Histograms {
     /// How much longer the busiest shard worked in a tick than the idlest, nanoseconds; recorded by
     /// one shard for all.
     pub skew: Histogram<u64>,
+    /// Payload bytes of snapshot datagrams, of viewers taken in turns.
+    pub snapshot_bytes: Histogram<u64>,
 }
 
 /// The summary that reports print, in the unit of the histogram divided by the caller's scale.
@@ -57,6 +59,7 @@ impl Default for Histograms {
             start_jitter: empty(),
             meeting: empty(),
             skew: empty(),
+            snapshot_bytes: empty(),
         }
     }
 }
@@ -82,6 +85,7 @@ impl Histograms {
         self.start_jitter.add(&other.start_jitter).expect(bounds);
         self.meeting.add(&other.meeting).expect(bounds);
         self.skew.add(&other.skew).expect(bounds);
+        self.snapshot_bytes.add(&other.snapshot_bytes).expect(bounds);
     }
 
     /// Forgets everything, keeps the memory.
@@ -91,6 +95,7 @@ impl Histograms {
         self.start_jitter.reset();
         self.meeting.reset();
         self.skew.reset();
+        self.snapshot_bytes.reset();
     }
 }
 

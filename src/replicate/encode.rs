@@ -62,6 +62,8 @@ pub(super) struct EncodeCache {
 pub struct EncodeTally {
     /// Entries written.
     pub sent: u64,
+    /// Bytes of those.
+    pub bytes: u64,
     /// Entries that had to be encoded; the others were copied.
     pub encoded: u64,
     /// Entries that did not fit the budget.
@@ -138,11 +140,13 @@ impl Encoder<'_> {
             out[at] = slot;
             at += 1;
         }
+        let entries_at = at;
         let (len, described) = self.entries(table, changed, base_age, out, at);
         let entries = described.count_ones();
         SnapshotHead::patch_entries(out, entries as u8);
         table.remember(viewer.sequence, tick, described);
         self.tally.sent += u64::from(entries);
+        self.tally.bytes += (len - entries_at) as u64;
         len
     }
 

@@ -13,6 +13,7 @@ mod pace;
 mod relations;
 mod select;
 mod slots;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ pub use encode::{EncodeTally, SNAPSHOT_ROOM_MIN, ViewerState, baseline_age};
 pub use explain::{Explained, Explanation, Reason};
 pub use pace::Tier;
 pub use select::{Eye, is_due};
+pub use survey::{Survey, is_surveyed};
 
 use crate::exchange::Published;
 use crate::units::{EntityId, TickRate};
@@ -167,6 +169,9 @@ impl Replicator {
             None => view.slots().for_each(|explained| out.push(explained)),
         }
     }
+
+    /// Replication state of one viewer, bytes.
+    pub const VIEWER_BYTES: usize = size_of::<SlotTable>() + size_of::<Relations>();
 
     /// Entities that `viewer` sees.
     pub fn visible(&self, viewer: u16) -> u32 {

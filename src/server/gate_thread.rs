@@ -19,6 +19,7 @@ use crate::host::facts::{self, COMMIT};
 use crate::limits::DATAGRAM_MAX;
 use crate::metrics::{Counter, Counters, DropReason, Histograms};
 use crate::net::{Backend, BoundSocket, Datagram, Port, PortConfig, open_port};
+use crate::replicate::Replicator;
 use crate::report::Stats;
 use crate::shard::{GateEnd, ToGate, ToShard};
 use crate::time::Nanos;
@@ -349,6 +350,7 @@ impl State {
             tick_hz: self.tick_hz,
             shards: self.shards.len() as u16,
             backend: self.backend.name().to_owned(),
+            state_bytes_per_player: Replicator::VIEWER_BYTES as u64,
             steering: (if self.is_steered { "kernel" } else { "threads" }).to_owned(),
             ..Stats::default()
         };

@@ -49,6 +49,14 @@ impl Laps {
         self.ns = [0; Phase::COUNT];
     }
 
+    /// What phases select, diff and encode took so far.
+    pub(super) fn replication(&self) -> u64 {
+        [Phase::Select, Phase::Diff, Phase::Encode]
+            .iter()
+            .map(|&phase| self.ns[phase as usize])
+            .sum()
+    }
+
     /// What phases receive to decode took so far.
     pub(super) fn intake(&self) -> Nanos {
         Nanos(self.handled() + self.ns[Phase::Receive as usize])

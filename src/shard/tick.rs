@@ -11,7 +11,7 @@ use crate::connection::Slot;
 use crate::limits::{ACK_BLOCK_LEN, HEADER_LEN, MESSAGE_HEADER_LEN};
 use crate::metrics::{Counter, Phase};
 use crate::net::Port;
-use crate::replicate::{BLOCK, Eye, SNAPSHOT_ROOM_MIN, ViewerState, is_due};
+use crate::replicate::{BLOCK, Eye, SNAPSHOT_ROOM_MIN, Survey, ViewerState, is_due, is_surveyed};
 use crate::wire::snapshot::OwnState;
 use crate::wire::{Channel, to_client};
 use crate::world::Row;
@@ -55,6 +55,7 @@ impl Shard {
         port.flush()?.record(&self.counters);
         self.laps.lap(Phase::Send, now, timer);
         self.answer_question();
+        self.survey();
         self.account(viewers as u64);
         Ok(())
     }
@@ -211,6 +212,9 @@ impl Shard {
         for (offset, pending) in self.block[..packets].iter().enumerate() {
             let out = port.send_buffer(place + offset);
             let len = self.sessions.seal(pending.viewer, out, pending.plaintext_end);
+            if is_surveyed(pending.viewer, self.tick) {
+                self.histograms.snapshot_bytes.saturating_record(len as u64);
+            }
             if let Some(to) = self.sessions.address(pending.viewer) {
                 port.send_push(place + offset, len, to);
             }
@@ -242,6 +246,28 @@ impl Shard {
         }
     }
 
+    /// How old what some viewers were told is.
+    fn survey(&mut self) {
+        let (mut survey, index) = (Survey::default(), &self.member.page_of(0).index);
+        for &viewer in self.players.inside().iter().filter(|&&slot| is_surveyed(slot, self.tick)) {
+            if let Some(row) = self.players.row(viewer) {
+                let published = self.member.published();
+                self.replicator.survey(viewer, &self.eye(row), index, published, &mut survey);
+            }
+        }
+        let classes = [
+            [Counter::SampledNear, Counter::SampledNearAge],
+            [Counter::SampledMiddle, Counter::SampledMiddleAge],
+            [Counter::SampledFar, Counter::SampledFarAge],
+            [Counter::SampledStill, Counter::SampledStillAge],
+        ];
+        let found = survey.samples.into_iter().zip(survey.ages);
+        for ([samples, ages], (sampled, age)) in classes.into_iter().zip(found) {
+            self.counters.add(samples, sampled);
+            self.counters.add(ages, age);
+        }
+    }
+
     /// Counts what the tick did.
     fn account(&mut self, viewers: u64) {
         let visible: u64 = self
@@ -259,6 +285,8 @@ impl Shard {
         counters.add(Counter::EntriesSent, tally.sent);
         counters.add(Counter::EntriesEncoded, tally.encoded);
         counters.add(Counter::EntriesDeferred, tally.deferred);
+        counters.add(Counter::EntryBytes, tally.bytes);
+        counters.add(Counter::ReplicationNs, self.laps.replication());
         counters.set(Counter::Players, viewers);
         counters.set(Counter::Sessions, self.sessions.len() as u64);
         counters.set(Counter::Entities, self.world.len() as u64);

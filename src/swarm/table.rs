@@ -2,6 +2,7 @@
 
 use super::conduct::{Conducted, Moment, Progress};
 use crate::metrics::{Counter, Quantiles};
+use crate::report::replication::ReplicationReport;
 use crate::shard::rung_name;
 use std::fmt::Write;
 
@@ -60,6 +61,7 @@ pub fn table(run: &Conducted) -> String {
         let bytes = server.bytes_out_per_player_s;
         rows.row("server: bytes to a player", format!("{:.1} kB/s", bytes / 1000.0));
         rows.row("server: visible, mean", format!("{:.1}", server.visible_mean));
+        rows.replication(&server.replication);
         rows.row("server: lost", server.lost.to_string());
         for (reason, count) in &server.dropped {
             rows.row(&format!("server: dropped, {reason}"), count.to_string());
@@ -113,6 +115,23 @@ struct Rows {
 impl Rows {
     fn head(&mut self, title: &str) {
         let _ = writeln!(self.text, "{title}");
+    }
+
+    fn replication(&mut self, told: &ReplicationReport) {
+        let [hits, saving, total] =
+            [told.hit_rate, told.saving, told.saving_total].map(|share| share * 100.0);
+        let (bits, updates) = (told.bits_per_update, told.updates_per_s / 1000.0);
+        self.row("server: updates", format!("{bits:.1} bits each, {updates:.0} thousand/s"));
+        let saved = format!("{saving:.0} % of full states, {total:.0} % of all in sight each tick");
+        self.row("server: saved by deltas", saved);
+        let pair = told.ns_per_pair;
+        self.row("server: per viewer and entity", format!("{pair:.1} ns, {hits:.1} % copied"));
+        let age = &told.mean_age_ms;
+        let ages = [age.near, age.middle, age.far, age.stationary].map(|ms| format!("{ms:.1}"));
+        self.row(
+            "server: age of what was told",
+            format!("near {} middle {} far {} at rest {} ms", ages[0], ages[1], ages[2], ages[3]),
+        );
     }
 
     fn row(&mut self, name: &str, value: String) {
