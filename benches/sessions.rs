@@ -10,7 +10,9 @@ use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterio
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use tidelock::connection::{Admission, Batch, CloseReason, Sessions, SessionsConfig, Sink, Slot};
+use tidelock::connection::{
+    Admission, Batch, BudgetRange, CloseReason, Sessions, SessionsConfig, Sink, Slot,
+};
 use tidelock::crypto::aead::PacketKey;
 use tidelock::limits::{BATCH_MAX, DATAGRAM_MAX};
 use tidelock::metrics::Counters;
@@ -66,7 +68,9 @@ fn address(slot: usize) -> SocketAddr {
 
 impl Players {
     fn new() -> Self {
-        let config = SessionsConfig { socket_index: 1, capacity: 4_096, tick_hz: 60, seed: 1 };
+        let budget = BudgetRange::default();
+        let config =
+            SessionsConfig { socket_index: 1, capacity: 4_096, tick_hz: 60, seed: 1, budget };
         let mut players = Self {
             sessions: Sessions::new(config),
             counters: Counters::default(),

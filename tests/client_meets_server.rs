@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use tidelock::client::{Client, ClientError, CloseReason, Event, Scratch, State};
-use tidelock::connection::{self, Sessions, SessionsConfig, Sink, Slot};
+use tidelock::connection::{self, BudgetRange, Sessions, SessionsConfig, Sink, Slot};
 use tidelock::exchange::exchange;
 use tidelock::gate::{Gate, GateAction, GateConfig, Moment, TokenKey};
 use tidelock::host::entropy::SeededEntropy;
@@ -112,8 +112,9 @@ impl Simulation {
         let config = GateConfig { boot_unix_ms: BOOT_MS, ..config };
         let (keeper, _) = exchange(config.shards.into(), 64, 0, &());
         let gate = Gate::new(config, keeper, Nanos(0), &mut random);
-        let sessions =
-            Sessions::new(SessionsConfig { socket_index: 1, capacity: 4096, tick_hz: 60, seed });
+        let budget = BudgetRange::default();
+        let config = SessionsConfig { socket_index: 1, capacity: 4096, tick_hz: 60, seed, budget };
+        let sessions = Sessions::new(config);
         let clients = (0..PLAYERS).map(|player| {
             let request = TicketRequest { player: player as u64, spawn: None, ttl_s: 60 };
             let ticket = backend.mint(&request, BOOT_MS + 5, &mut random);

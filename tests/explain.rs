@@ -102,6 +102,7 @@ fn the_table_is_what_the_player_sees_and_every_line_has_a_reason() {
     assert_eq!(report.entity, entity(&game.players[0]).0);
     assert_eq!(report.position_cm, [100_000, 400_000, 0]);
     assert_eq!((report.snapshot_tick, report.budget_bytes), (report.tick, 475));
+    assert!(!report.is_held_down && report.rtt_us > 0 && report.base_rtt_us > 0, "{report:?}");
     assert!(report.bytes > 40 && report.bytes <= 475, "{report:?}");
     assert!(report.acknowledged_tick > 0 && report.acknowledged_tick < report.tick);
     for (it, distance, tier) in [(0, 10_000, "near"), (1, 50_000, "middle")].map(|(at, d, tier)| {

@@ -105,6 +105,14 @@ fn text(report: &ExplainReport) -> String {
             format!("; newest acknowledged: {at} ({before} before)")
         }
     };
+    text += &match report.rtt_us {
+        0 => String::new(),
+        rtt => {
+            let [rtt, least] = [rtt, report.base_rtt_us].map(|us| us as f64 / 1_000.0);
+            let congested = if report.is_held_down { "; congested" } else { "" };
+            format!("\nround trip {rtt:.1} ms, at best {least:.1} ms{congested}")
+        }
+    };
     text += &format!(
         "\n{} entities in sight, {} removals not yet acknowledged\n\n",
         report.visible, report.pending_removals

@@ -9,6 +9,7 @@ mod strict;
 
 pub use shards::{SHARDS_MAX, ShardCount};
 
+use crate::connection::BudgetRange;
 use crate::limits;
 use crate::net::IoChoice;
 use crate::state::Kind;
@@ -123,8 +124,12 @@ pub struct InterestConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReplicationConfig {
-    /// Bytes of plaintext in one snapshot, at most.
+    /// Bytes of plaintext in one snapshot, at most, when a player joins.
     pub budget_bytes: usize,
+    /// What that falls to, at worst, on a congested path; more than `budget_bytes` means as much.
+    pub budget_min_bytes: usize,
+    /// What that grows to, at best, if there is use for it; less than `budget_bytes` means as much.
+    pub budget_max_bytes: usize,
 }
 
 /// `[limits]`
@@ -231,7 +236,18 @@ impl InterestConfig {
 
 impl Default for ReplicationConfig {
     fn default() -> Self {
-        Self { budget_bytes: limits::SNAPSHOT_BUDGET }
+        Self {
+            budget_bytes: limits::SNAPSHOT_BUDGET,
+            budget_min_bytes: limits::SNAPSHOT_BUDGET,
+            budget_max_bytes: limits::SNAPSHOT_BUDGET,
+        }
+    }
+}
+
+impl ReplicationConfig {
+    /// Where the byte budget of a player begins, and how far congestion control moves it.
+    pub fn budget_range(&self) -> BudgetRange {
+        BudgetRange::new(self.budget_min_bytes, self.budget_bytes, self.budget_max_bytes)
     }
 }
 
@@ -310,7 +326,13 @@ impl Config {
         let room = crate::replicate::SNAPSHOT_ROOM_MIN
             + limits::ACK_BLOCK_LEN
             + limits::MESSAGE_HEADER_LEN;
-        within("replication.budget_bytes", replication.budget_bytes, room, limits::PLAINTEXT_MAX)?;
+        for (key, bytes) in [
+            ("replication.budget_bytes", replication.budget_bytes),
+            ("replication.budget_min_bytes", replication.budget_min_bytes),
+            ("replication.budget_max_bytes", replication.budget_max_bytes),
+        ] {
+            within(key, bytes, room, limits::PLAINTEXT_MAX)?;
+        }
         within(
             "limits.handshakes_per_source_per_s",
             flood.handshakes_per_source_per_s,
@@ -415,7 +437,10 @@ mod tests {
         assert!(error_of("[world]\nplayers = 5000").contains("1 to 4096"));
         assert!(error_of("[server]\nshards = 2\n[world]\nplayers = 9000").contains("1 to 8192"));
         assert!(error_of("[interest]\nplayer = nan").contains("interest.player"));
-        assert!(error_of("[replication]\nbudget_bytes = 1171").contains("1170"));
+        for key in ["budget_bytes", "budget_min_bytes", "budget_max_bytes"] {
+            let error = error_of(&format!("[replication]\n{key} = 1171"));
+            assert!(error.contains(key) && error.contains("1170"), "{error}");
+        }
         assert!(error_of("[server]\ncores = \"x\"").contains("server.cores"));
         assert!(error_of("[world]\nplayers = 9\nentities = 8").contains("world.entities"));
         let error = error_of("[server]\ntick_rate = \"fast\"");

@@ -99,6 +99,26 @@ impl Sent {
         Some(sequence)
     }
 
+    /// The sequence of the next packet.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// The largest acknowledged sequence, 0 before the first.
+    pub(super) fn newest(&self) -> u64 {
+        self.newest
+    }
+
+    /// Packets that a path may hold back while later ones overtake them.
+    pub(super) const REORDERED_MAX: u32 = 8;
+
+    /// How many of 64 packets are not acknowledged; the latest of them is `REORDERED_MAX` behind
+    /// the newest acknowledged. A sequence left out on purpose counts, and so do those below 1.
+    pub(super) fn lost_of_64(&self) -> u32 {
+        let known = u128::from(self.acked[0]) | u128::from(self.acked[1]) << 64;
+        ((known >> Self::REORDERED_MAX) as u64).count_zeros()
+    }
+
     /// Whether no further packet can be sent.
     pub(super) fn is_over(&self) -> bool {
         self.next >= SEQUENCE_MAX

@@ -177,9 +177,7 @@ impl Sessions {
                 ReadError::Value => FALSE_ACK,
                 _ => MALFORMED,
             })?;
-            let sent = &mut self.flow[usize::from(pass.slot)].sent;
-            let each = |sequence| sink.acked(pass.slot, sequence);
-            sent.acknowledge(&block, each).map_err(|_| FALSE_ACK)?;
+            self.read_acks(pass, &block, sink)?;
             body = reader.slice(reader.remaining())?;
         }
         let mut asks_for_ack = false;
@@ -189,6 +187,31 @@ impl Sessions {
             asks_for_ack |= message.kind != control_kind::ACK;
         }
         Ok(asks_for_ack)
+    }
+
+    /// Hands on what `block` acknowledges for the first time, and lets the budget follow.
+    #[inline]
+    fn read_acks(
+        &mut self,
+        pass: Pass<'_>,
+        block: &AckBlock,
+        sink: &mut impl Sink,
+    ) -> Result<(), Stop> {
+        let index = usize::from(pass.slot);
+        let flow = &mut self.flow[index];
+        let mut fresh = 0;
+        let each = |sequence| {
+            fresh += 1;
+            sink.acked(pass.slot, sequence);
+        };
+        flow.sent.acknowledge(block, each).map_err(|_| FALSE_ACK)?;
+        if flow.meter.acknowledged(fresh, block.largest, pass.now) {
+            let range = self.config.budget;
+            let (meter, sent) = (&mut flow.meter, &flow.sent);
+            let is_cut = self.control[index].heard(meter, sent, block, pass.now, range);
+            pass.counters.add(Counter::BudgetCuts, is_cut.into());
+        }
+        Ok(())
     }
 
     fn read_message(

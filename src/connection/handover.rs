@@ -13,6 +13,7 @@
 //! ```
 
 use super::admission::AdmissionError;
+use super::congestion::Control;
 use super::liveness::{Pending, TIMEOUT};
 use super::table::{Flow, Ingress, Keys, Origin, Sessions, Slot, State};
 use super::violations::Violations;
@@ -43,6 +44,7 @@ pub struct HandedOver {
     ingress: Ingress,
     /// Still under the former one.
     flow: Flow,
+    control: Control,
     keys: Keys,
     unacked: u8,
     pending: Pending,
@@ -106,6 +108,7 @@ impl Sessions {
         let handed = HandedOver {
             ingress: Ingress { id: to, ..self.ingress[index].clone() },
             flow: self.flow[index].clone(),
+            control: self.control[index],
             keys,
             unacked: self.unacked[index],
             pending: self.pending[index],
@@ -132,6 +135,7 @@ impl Sessions {
         let former = handed.former();
         self.ingress[index] = handed.ingress;
         self.flow[index] = handed.flow;
+        self.control[index] = handed.control;
         self.keys[index] = Some(handed.keys);
         self.state[index] = State::Live(Stage::Entered);
         self.unacked[index] = handed.unacked;

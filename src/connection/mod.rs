@@ -1,9 +1,9 @@
 //! Established sessions of one shard: from datagrams to events, from payloads to datagrams.
 //!
-//! Owns: the table of sessions, the checks and their order, acknowledgment, liveness, caps,
-//! violations. Sans-IO: reads no clock, no random source, no socket; `now` is an argument. Never
-//! names the world. Called by the shard, which hands in datagrams and the `Sink` that receives
-//! their meaning.
+//! Owns: the table of sessions, the checks and their order, acknowledgment, congestion, liveness,
+//! caps, violations. Sans-IO: reads no clock, no random source, no socket; `now` is an argument.
+//! Never names the world. Called by the shard, which hands in datagrams and the `Sink` that
+//! receives their meaning.
 //!
 //! Contract, in the order of a tick:
 //!
@@ -21,6 +21,7 @@ mod admission;
 mod admit;
 mod batch;
 mod caps;
+mod congestion;
 mod decode;
 mod endpoint;
 mod handover;
@@ -35,6 +36,7 @@ mod violations;
 pub use admission::{Admission, AdmissionError, CloseReason};
 pub use admit::{Admitted, check_form};
 pub use batch::Batch;
+pub use congestion::{BudgetRange, PathState};
 pub use decode::Sink;
 pub use handover::HandedOver;
 pub use liveness::Transmit;

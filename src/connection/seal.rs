@@ -55,6 +55,7 @@ impl Sessions {
             self.due[index] = Nanos(0);
             return None;
         };
+        flow.meter.begin(sequence, now, self.config.budget);
         let block = flow.processed.block(now);
         let flags = match block {
             Some(_) => Flags::SEALED.with(Flags::ACKNOWLEDGMENT),
@@ -75,9 +76,11 @@ impl Sessions {
     /// # Panics
     /// When no packet was begun for `slot`, or `out` has no room for the tag.
     #[inline]
-    pub fn seal(&self, slot: Slot, out: &mut [u8], plaintext_end: usize) -> usize {
-        let keys = self.keys[usize::from(slot)].as_ref().expect("begin found a session");
+    pub fn seal(&mut self, slot: Slot, out: &mut [u8], plaintext_end: usize) -> usize {
+        let index = usize::from(slot);
+        let keys = self.keys[index].as_ref().expect("begin found a session");
         let length = plaintext_end + TAG_LEN;
+        self.flow[index].meter.sent(length);
         keys.seal.seal(&mut out[..length]);
         length
     }

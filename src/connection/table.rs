@@ -11,6 +11,7 @@
 use super::acks::{Processed, Sent};
 use super::admission::{Admission, AdmissionError};
 use super::caps::Caps;
+use super::congestion::{BudgetRange, Control, Meter};
 use super::endpoint::Endpoint;
 use super::handover::Transfer;
 use super::liveness::Pending;
@@ -36,6 +37,8 @@ pub struct SessionsConfig {
     pub tick_hz: u16,
     /// Random, secret: decides which sequences are left out.
     pub seed: u64,
+    /// Between which bounds congestion control moves the bytes of a packet.
+    pub budget: BudgetRange,
 }
 
 /// What happens in a slot.
@@ -74,6 +77,7 @@ pub(super) struct Flow {
     pub(super) input_allowance: TokenBucket,
     /// Sequence of the newest input frame taken, 0 before the first.
     pub(super) newest_input: u32,
+    pub(super) meter: Meter,
 }
 
 const _: () = assert!(size_of::<Ingress>() == 64, "the checks before open cost one cache line");
@@ -104,6 +108,7 @@ pub struct Sessions {
     pub(super) live: usize,
     pub(super) ingress: Vec<Ingress>,
     pub(super) flow: Vec<Flow>,
+    pub(super) control: Vec<Control>,
     pub(super) keys: Vec<Option<Keys>>,
     pub(super) state: Vec<State>,
     /// Packets that ask for an acknowledgment and have got none, saturating.
@@ -142,7 +147,8 @@ impl Sessions {
             config,
             live: 0,
             ingress: vec![Ingress::empty(); capacity],
-            flow: vec![Flow::empty(); capacity],
+            flow: vec![Flow::empty(config.budget); capacity],
+            control: vec![Control::new(Nanos(0)); capacity],
             keys,
             state: vec![State::Free; capacity],
             unacked: vec![0; capacity],
@@ -161,6 +167,7 @@ impl Sessions {
     pub fn memory_bytes(&self) -> usize {
         let row = size_of::<Ingress>()
             + size_of::<Flow>()
+            + size_of::<Control>()
             + size_of::<Option<Keys>>()
             + size_of::<State>()
             + size_of::<u8>()
@@ -195,7 +202,9 @@ impl Sessions {
             processed: Processed::default(),
             input_allowance: TokenBucket::full(INPUT_BUCKET, now),
             newest_input: 0,
+            meter: Meter::new(self.config.budget),
         };
+        self.control[slot] = Control::new(now);
         self.keys[slot] = Some(Keys::new(&admission.client_to_server, &admission.server_to_client));
         self.state[slot] = State::Live(Stage::Unconfirmed);
         self.unacked[slot] = 0;
@@ -321,13 +330,14 @@ impl Ingress {
 }
 
 impl Flow {
-    fn empty() -> Self {
+    fn empty(budget: BudgetRange) -> Self {
         Self {
             id: ConnectionId::GATE,
             sent: Sent::new(0),
             processed: Processed::default(),
             input_allowance: TokenBucket::full(0, Nanos(0)),
             newest_input: 0,
+            meter: Meter::new(budget),
         }
     }
 }

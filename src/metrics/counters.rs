@@ -190,6 +190,10 @@ named_enum! {
         SampledStill = "sampled_still",
         /// Ticks for which what the viewers were told of those had been out of date, summed.
         SampledStillAge = "sampled_still_age",
+        /// Times that congestion control cut the byte budget of a session.
+        BudgetCuts = "budget_cuts",
+        /// Players whose byte budget congestion control holds down now (a gauge).
+        HeldDown = "held_down",
     }
 }
 

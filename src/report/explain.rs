@@ -1,7 +1,8 @@
 //! The answer to `tidelock explain` as JSON, described in `docs/OPERATIONS.md`: what a viewer was
 //! told and why, with the words for reasons that `replicate` gives them.
 
-use crate::replicate::{Explained, Explanation, Reason};
+use crate::replicate::{Explained, Reason};
+use crate::shard::Question;
 use serde::{Deserialize, Serialize};
 
 /// Why a player was told what, as of one tick.
@@ -25,6 +26,12 @@ pub struct ExplainReport {
     pub bytes: u32,
     /// Bytes that it was allowed.
     pub budget_bytes: u32,
+    /// Whether congestion on the way to the player holds that down.
+    pub is_held_down: bool,
+    /// Smoothed round trip of packets to the player, microseconds; 0 = not known yet.
+    pub rtt_us: u64,
+    /// The least of the last 15 to 30 seconds.
+    pub base_rtt_us: u64,
     /// Tick of the newest snapshot that the player has acknowledged, 0 = none yet.
     pub acknowledged_tick: u32,
     /// Entities in sight.
@@ -67,8 +74,10 @@ pub struct ExplainedEntity {
 }
 
 impl ExplainReport {
-    /// What `explanation` says of `player` on `shard`.
-    pub fn new(player: u64, shard: u16, tick_hz: u16, explanation: &Explanation) -> Self {
+    /// What the answer to `question` says of `player` on `shard`.
+    pub fn new(player: u64, shard: u16, tick_hz: u16, question: &Question) -> Self {
+        let explanation = &question.explanation;
+        let path = question.path.unwrap_or_default();
         Self {
             player,
             shard,
@@ -79,6 +88,9 @@ impl ExplainReport {
             snapshot_tick: explanation.snapshot_tick,
             bytes: explanation.bytes,
             budget_bytes: explanation.budget,
+            is_held_down: path.is_held_down,
+            rtt_us: path.rtt.as_us(),
+            base_rtt_us: path.base_rtt.as_us(),
             acknowledged_tick: explanation.acknowledged_tick,
             visible: explanation.visible,
             pending_removals: explanation.removals,

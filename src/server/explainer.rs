@@ -119,8 +119,7 @@ impl Explainer {
                 Some(refusal) => admin.refuse(ticket, &refusal),
                 None => {
                     let number = shard as u16 + 1;
-                    let explanation = &question.explanation;
-                    let report = ExplainReport::new(player, number, self.tick_hz, explanation);
+                    let report = ExplainReport::new(player, number, self.tick_hz, question);
                     admin.reply(ticket, report.to_json());
                 }
             },

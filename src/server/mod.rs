@@ -302,7 +302,7 @@ fn shard_config(config: &Config, index: usize) -> ShardConfig {
         players: config.players_per_shard(),
         entities: config.entities_per_shard(),
         rate: config.tick_rate(),
-        budget: config.replication.budget_bytes,
+        budget: config.replication.budget_range(),
         entry: EntryRules { seed: config.world.seed, spawn: config.world.spawn },
         canary_seed: u64::from_le_bytes(OsEntropy.bytes()),
     }

@@ -5,6 +5,7 @@
 //! is under way. **Policy for a full queue:** the shard takes no mail without room for the answer.
 
 use super::{Shard, ToGate};
+use crate::connection::PathState;
 use crate::replicate::Explanation;
 use crate::units::EntityId;
 use crate::wire::ConnectionId;
@@ -18,6 +19,8 @@ pub struct Question {
     pub entity: Option<EntityId>,
     /// How it was answered.
     pub answer: Answer,
+    /// The way to the player, if it was explained.
+    pub path: Option<PathState>,
     /// What was found, if it was.
     pub explanation: Explanation,
 }
@@ -42,6 +45,7 @@ impl Default for Question {
             session: ConnectionId::GATE,
             entity: None,
             answer: Answer::Open,
+            path: None,
             explanation: Explanation::default(),
         }
     }
@@ -58,9 +62,10 @@ impl Shard {
     fn explain(&mut self, question: &mut Question) -> Answer {
         let Some(viewer) = self.sessions.find(question.session) else { return Answer::NotHere };
         let Some(row) = self.players.row(viewer) else { return Answer::NotInside };
-        let (eye, budget) = (self.eye(row), self.budget());
+        let (eye, budget) = (self.eye(row), self.budget(viewer));
         let member = &self.member;
         let indexes = (0..member.members()).map(|place| &member.page_of(place).index);
+        question.path = self.sessions.path(viewer);
         let Question { entity, explanation, .. } = question;
         let published = member.published();
         self.replicator.explain(viewer, eye, indexes, published, *entity, explanation);

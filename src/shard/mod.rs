@@ -34,7 +34,7 @@ pub use page::{Page, Report};
 pub use players::EntryRules;
 pub use queue::{Receiver, Sender};
 
-use crate::connection::{Batch, Sessions, SessionsConfig};
+use crate::connection::{Batch, BudgetRange, Sessions, SessionsConfig};
 use crate::exchange::Member;
 use crate::limits;
 use crate::metrics::{Counters, Histograms};
@@ -63,7 +63,7 @@ pub struct ShardConfig {
     /// Ticks per second.
     pub rate: TickRate,
     /// Bytes of plaintext in one snapshot packet.
-    pub budget: usize,
+    pub budget: BudgetRange,
     /// Where players appear.
     pub entry: EntryRules,
     /// Random, secret: which sequences are left out to catch false acknowledgments.
@@ -97,6 +97,8 @@ pub struct Shard {
     /// Packets of the current block: slot of the arena is the position, here are viewer and end of
     /// plaintext.
     block: [Pending; BLOCK],
+    /// Players of the tick under way whose budget congestion holds down.
+    held_down: u64,
     stopping: bool,
     /// Where to go on after another shard was lost.
     regroup: Option<Box<Regroup>>,
@@ -130,6 +132,7 @@ impl Shard {
                 capacity: config.players,
                 tick_hz: config.rate.hz(),
                 seed: config.canary_seed,
+                budget: config.budget,
             }),
             world: World::new(world),
             replicator: Replicator::new(config.players, member.rows(), config.rate),
@@ -147,6 +150,7 @@ impl Shard {
             histograms: Box::default(),
             laps: Laps::default(),
             block: [Pending::default(); BLOCK],
+            held_down: 0,
             stopping: false,
             regroup: None,
             question: None,
@@ -234,7 +238,7 @@ mod tests {
             players: 8,
             entities: 8,
             rate: TickRate::DEFAULT,
-            budget: limits::SNAPSHOT_BUDGET,
+            budget: BudgetRange::default(),
             entry: EntryRules { seed: 1, spawn: SpawnRule::Uniform },
             canary_seed: 1,
         };

@@ -157,9 +157,9 @@ impl Shard {
         }
     }
 
-    /// Bytes of plaintext that a snapshot packet may have in this tick.
-    pub(super) fn budget(&self) -> usize {
-        self.ladder.shed().budget(self.config.budget, BUDGET_MIN)
+    /// Bytes of plaintext that a snapshot packet to `viewer` may have in this tick.
+    pub(super) fn budget(&self, viewer: Slot) -> usize {
+        self.ladder.shed().budget(self.sessions.budget(viewer), BUDGET_MIN)
     }
 
     /// Phase diff for a block of viewers.
@@ -194,7 +194,8 @@ impl Shard {
             };
             let body = begun.body + MESSAGE_HEADER_LEN;
             let state = self.viewer_state(row, begun.sequence);
-            let end = HEADER_LEN + self.budget();
+            self.held_down += u64::from(self.sessions.is_held_down(viewer));
+            let end = HEADER_LEN + self.budget(viewer);
             let room = &mut out[body..end];
             let published = self.member.published();
             let len = self.replicator.encode(offset, viewer, published, &state, room);
@@ -287,6 +288,7 @@ impl Shard {
         counters.add(Counter::EntriesDeferred, tally.deferred);
         counters.add(Counter::EntryBytes, tally.bytes);
         counters.add(Counter::ReplicationNs, self.laps.replication());
+        counters.set(Counter::HeldDown, std::mem::take(&mut self.held_down));
         counters.set(Counter::Players, viewers);
         counters.set(Counter::Sessions, self.sessions.len() as u64);
         counters.set(Counter::Entities, self.world.len() as u64);

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tidelock::client::Ticket;
 use tidelock::config::SpawnRule;
+use tidelock::connection::BudgetRange;
 use tidelock::exchange::{Meeting, exchange};
 use tidelock::gate::{Gate, GateAction, GateConfig, Moment, TokenKey};
 use tidelock::host::entropy::SeededEntropy;
 use tidelock::keys::{BackendKeys, ServerKeys, TicketRequest};
-use tidelock::limits::{DATAGRAM_MAX, SNAPSHOT_BUDGET};
+use tidelock::limits::DATAGRAM_MAX;
 use tidelock::metrics::{Counter, Counters, DropReason};
 use tidelock::net::{BATCH, Backend, Datagram, Port, ReceiveHandler, ReceiveReport, SendReport};
 use tidelock::shard::{
@@ -147,7 +148,7 @@ impl Server {
                     players: SLOTS,
                     entities: seats,
                     rate: TickRate::DEFAULT,
-                    budget: SNAPSHOT_BUDGET,
+                    budget: BudgetRange::default(),
                     entry: EntryRules { seed, spawn: SpawnRule::Plaza },
                     canary_seed: seed,
                 };

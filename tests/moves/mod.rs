@@ -113,8 +113,8 @@ pub(crate) fn address(player: usize) -> SocketAddr {
 }
 
 pub(crate) fn table(place: usize, seed: u64) -> Table {
-    let socket_index = place as u8 + 1;
-    let config = SessionsConfig { socket_index, capacity: SLOTS, tick_hz: 60, seed };
+    let (socket_index, budget) = (place as u8 + 1, Default::default());
+    let config = SessionsConfig { socket_index, capacity: SLOTS, tick_hz: 60, seed, budget };
     Table {
         sessions: Sessions::new(config),
         counters: Counters::default(),

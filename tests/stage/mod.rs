@@ -10,11 +10,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tidelock::config::{InterestConfig, SpawnRule};
-use tidelock::connection::Admission;
+use tidelock::connection::{Admission, BudgetRange};
 use tidelock::crypto::aead::PacketKey;
 use tidelock::exchange::{Keeper, Meeting, Member, exchange};
 use tidelock::host::entropy::SeededEntropy;
-use tidelock::limits::{DATAGRAM_MAX, HEADER_LEN, SLOTS_PER_SHARD, SNAPSHOT_BUDGET, TAG_LEN};
+use tidelock::limits::{DATAGRAM_MAX, HEADER_LEN, SLOTS_PER_SHARD, TAG_LEN};
 use tidelock::metrics::Counters;
 use tidelock::net::{BATCH, Backend, Datagram, Port, ReceiveHandler, ReceiveReport, SendReport};
 use tidelock::shard::{
@@ -213,7 +213,7 @@ impl Stage {
             players: (2 * per_shard).min(SLOTS_PER_SHARD),
             entities: 2 * per_shard,
             rate: TickRate::DEFAULT,
-            budget: SNAPSHOT_BUDGET,
+            budget: BudgetRange::default(),
             entry: EntryRules { seed: 1, spawn },
             canary_seed: 1,
         };

@@ -1,12 +1,16 @@
 //! One table of sessions, and clients of a few lines that say whatever a test wants.
 
+mod congestion;
 mod handover;
 mod hostile;
 mod liveness;
 mod messages;
 mod network;
 
-use super::{Admission, AdmissionError, Batch, CloseReason, Sessions, SessionsConfig, Sink, Slot};
+use super::{
+    Admission, AdmissionError, Batch, BudgetRange, CloseReason, PathState, Sessions,
+    SessionsConfig, Sink, Slot,
+};
 use crate::crypto::aead::PacketKey;
 use crate::limits::{DATAGRAM_MAX, HEADER_LEN, TAG_LEN};
 use crate::metrics::{Counter, Counters, DropReason};
@@ -206,7 +210,8 @@ impl Bench {
     }
 
     fn on_socket(socket_index: u8, capacity: usize) -> Self {
-        let config = SessionsConfig { socket_index, capacity, tick_hz: 60, seed: 9 };
+        let budget = BudgetRange::default();
+        let config = SessionsConfig { socket_index, capacity, tick_hz: 60, seed: 9, budget };
         Self {
             sessions: Sessions::new(config),
             counters: Counters::default(),
@@ -303,11 +308,12 @@ impl Bench {
         let s = &self.sessions;
         let keys: Vec<bool> = s.keys.iter().map(Option::is_some).collect();
         format!(
-            "{} {} {:?} {:?} {keys:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            "{} {} {:?} {:?} {:?} {keys:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
             s.live,
             s.poll_at,
             s.ingress,
             s.flow,
+            s.control,
             s.state,
             s.unacked,
             s.due,

@@ -52,8 +52,8 @@ impl Network {
 }
 
 /// A client that enters, sends an input per tick and acknowledges what it processed.
-struct Player {
-    peer: Peer,
+pub(super) struct Player {
+    pub(super) peer: Peer,
     window: crate::crypto::replay::ReplayWindow<16>,
     processed: Processed,
     confirmed: bool,
@@ -66,7 +66,7 @@ struct Player {
 }
 
 impl Player {
-    fn new(peer: Peer) -> Self {
+    pub(super) fn new(peer: Peer) -> Self {
         Self {
             peer,
             window: Default::default(),
@@ -79,7 +79,7 @@ impl Player {
         }
     }
 
-    fn handle(&mut self, now: Nanos, datagram: &[u8]) {
+    pub(super) fn handle(&mut self, now: Nanos, datagram: &[u8]) {
         let sequence = Header::read(datagram).expect("the server's header").sequence;
         if self.window.peek(sequence).is_err() {
             return;
@@ -100,7 +100,7 @@ impl Player {
         self.processed.add(sequence, now);
     }
 
-    fn speak(&mut self, now: Nanos) -> Vec<u8> {
+    pub(super) fn speak(&mut self, now: Nanos) -> Vec<u8> {
         let block = self.processed.block(now).filter(|_| self.confirmed);
         let (channel, kind) = match (self.confirmed, self.in_world) {
             (false, _) => (Channel::Control, 0),
