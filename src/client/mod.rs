@@ -1,9 +1,10 @@
-//! The client's half of the protocol, for bots, tests and simulations.
+//! The client's half of the protocol, and what a game needs on top of it.
 //!
-//! Owns: joining, sealing and opening, acknowledging, applying snapshots, sending inputs. Never
-//! reads a clock, a random source or a socket. One client is small (about 12 KiB with 50 entities
-//! in sight), as a load generator holds thousands of them, and allocates nothing once the number of
-//! visible entities has settled. Called by `swarm` and by tests.
+//! [`Client`] owns: joining, sealing and opening, acknowledging, applying snapshots, sending
+//! inputs. One is small (about 12 KiB with 50 entities in sight), as a load generator holds
+//! thousands of them, and allocates nothing once the number of visible entities has settled.
+//! [`Prediction`] stands beside it and is fed by the program; bots do without. Nothing here reads a
+//! clock, a random source or a socket. Called by `swarm` and by tests.
 //!
 //! Law of acknowledgment: a packet is acknowledged only after it was processed. A snapshot that was
 //! discarded is not, so the server never builds on a state that this client does not have.
@@ -14,7 +15,9 @@ mod error;
 mod history;
 mod identity;
 mod machine;
+mod prediction;
 mod session;
+mod smoothing;
 mod snapshot;
 mod statistics;
 #[cfg(test)]
@@ -25,6 +28,8 @@ pub use acks::Rtt;
 pub use attempt::Ticket;
 pub use error::ClientError;
 pub use machine::{Client, CloseReason, Event, State};
+pub use prediction::{Correction, PENDING_MAX, Prediction};
+pub use smoothing::{FADE_MS, TELEPORT_CM};
 pub use snapshot::{Applied, Breach, Scratch};
 pub use statistics::Statistics;
 pub use world::{Seen, WorldView};

@@ -6,6 +6,7 @@
 
 use super::lanes::{clamp, clamp_one, settle, settle_one};
 use super::{EDGE_XY, EDGE_Z, SPEED_LIMIT};
+use crate::units::GRAVITY;
 use wide::f32x8;
 
 /// Full deflection of an input axis. A longer vector than this is shortened to it, so walking
@@ -38,6 +39,20 @@ pub struct Intent {
     pub jump: f32,
     /// Downward acceleration in cm/s²; 0 = it hangs where it is.
     pub gravity: f32,
+}
+
+impl Intent {
+    /// What a player asks for with one input: axes of −127..=127 (−128 counts as −127), whether it
+    /// sprints, whether it jumps. The server and the prediction of its clients both take it from
+    /// here.
+    pub fn of_player(axes: [i8; 2], sprints: bool, jumps: bool) -> Self {
+        Self {
+            wish: axes.map(|axis| f32::from(axis.max(-127))),
+            speed: if sprints { SPRINT_SPEED } else { WALK_SPEED },
+            jump: if jumps { JUMP_SPEED } else { 0.0 },
+            gravity: GRAVITY,
+        }
+    }
 }
 
 /// The definition: `body` after one tick of `dt` seconds.
@@ -254,8 +269,7 @@ mod tests {
     #[test]
     fn a_jump_rises_to_its_height_and_lands_once() {
         let mut body = Body { position: [10.0, 10.0, 0.0], ..Body::default() };
-        let mut intent =
-            Intent { jump: JUMP_SPEED, gravity: crate::units::GRAVITY, ..Intent::default() };
+        let mut intent = Intent { jump: JUMP_SPEED, gravity: GRAVITY, ..Intent::default() };
         let (mut top, mut ticks) = (0.0_f32, 0);
         loop {
             body = advance_one(body, intent, DT);
@@ -276,7 +290,7 @@ mod tests {
     fn what_has_no_weight_hangs_and_what_has_falls_to_the_ground() {
         let mut hanging = Body { position: [0.0, 0.0, 5000.0], ..Body::default() };
         let mut falling = hanging;
-        let heavy = Intent { gravity: crate::units::GRAVITY, ..Intent::default() };
+        let heavy = Intent { gravity: GRAVITY, ..Intent::default() };
         for _ in 0..600 {
             hanging = advance_one(hanging, Intent::default(), DT);
             falling = advance_one(falling, heavy, DT);

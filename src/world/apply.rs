@@ -4,7 +4,7 @@
 //! nothing happens to the world before [`World::apply`]. The shard calls both.
 
 use super::{Row, World};
-use crate::kernel::movement::{JUMP_SPEED, SPRINT_SPEED, WALK_SPEED};
+use crate::kernel::movement::Intent;
 use crate::kernel::quantization::heading_word;
 use crate::state::Kind;
 
@@ -89,14 +89,15 @@ impl World {
                 let input = intake.input;
                 intake.pending = false;
                 intake.ticks_left = self.stale_ticks;
-                wish_x[row] = f32::from(input.move_x.max(-127));
-                wish_y[row] = f32::from(input.move_y.max(-127));
-                let sprints = input.buttons & buttons::SPRINT != 0;
-                speed[row] = if sprints { SPRINT_SPEED } else { WALK_SPEED };
-                jump[row] = if input.buttons & buttons::JUMP != 0 { JUMP_SPEED } else { 0.0 };
+                let presses = |button| input.buttons & button != 0;
+                let axes = [input.move_x, input.move_y];
+                let asked =
+                    Intent::of_player(axes, presses(buttons::SPRINT), presses(buttons::JUMP));
+                [wish_x[row], wish_y[row]] = asked.wish;
+                (speed[row], jump[row]) = (asked.speed, asked.jump);
                 heading[row] = heading_word(input.yaw);
                 last_input[row] = intake.sequence;
-                store.combat[row].presses = input.buttons & buttons::ATTACK != 0;
+                store.combat[row].presses = presses(buttons::ATTACK);
             } else if intake.ticks_left > 0 && store.kind[row] == Kind::Player {
                 intake.ticks_left -= 1;
                 if intake.ticks_left == 0 {
@@ -115,6 +116,7 @@ impl World {
 mod tests {
     use super::super::{Spawn, WorldConfig};
     use super::*;
+    use crate::kernel::movement::{SPRINT_SPEED, WALK_SPEED};
     use crate::units::{EntityId, TickRate};
 
     const FORWARD: Input = Input { move_x: 127, move_y: 0, yaw: 7, buttons: 0 };

@@ -24,8 +24,8 @@ const NARROW: &[(&str, &[&str], &str)] = &[
     ("host", LAYERS[0], "it wraps the operating system and nothing of ours"),
     (
         "client",
-        &["limits", "units", "state", "time", "metrics", "wire", "crypto"],
-        "an independent client shares the protocol only",
+        &["limits", "units", "state", "time", "metrics", "wire", "crypto", "kernel"],
+        "an independent client shares the protocol and the arithmetic of movement only",
     ),
 ];
 
