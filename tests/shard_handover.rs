@@ -4,10 +4,9 @@
 mod stage;
 
 use stage::Stage;
+use stage::travel::Travel;
 use tidelock::config::SpawnRule;
 use tidelock::metrics::{Counter, DropReason};
-use tidelock::shard::ToGate;
-use tidelock::wire::ConnectionId;
 use tidelock::world::hash_of;
 
 const PLAYERS: usize = 150;
@@ -23,30 +22,17 @@ fn hash(stage: &Stage) -> u64 {
     hash_of(stage.desks[0].shard.tick_number(), shards.map(|shard| shard.world().digest()))
 }
 
-/// A player under way, and when its client hears of its new id.
-struct Mover {
-    player: usize,
-    to: ConnectionId,
-    hears_in: usize,
-}
-
 #[test]
 fn handing_players_over_changes_nothing_but_who_computes_them() {
     // Close together, so that they hit each other across shards while they move.
     let new = || Stage::new(SpawnRule::Plaza, PLAYERS, 20, SHARDS);
     let (mut still, mut moving) = (new(), new());
-    let mut movers: Vec<Mover> = Vec::new();
-    let (mut handed_over, mut entries_before) = (0, (0, 0));
+    // Some clients hear soon, some late: until then packets are forwarded.
+    let mut travel = Travel::new(1, 40);
+    let mut entries_before = (0, 0);
     for tick in 0..TICKS {
-        if tick % 2 == 0 {
-            let player = tick * 7 % PLAYERS;
-            if movers.iter().all(|mover| mover.player != player) && handed_over < 60 {
-                let to = (moving.bots[player].shard + 1 + tick / 2 % 2) % SHARDS;
-                let to = moving.hand_over(player, to);
-                // Some clients hear soon, some late: until then packets are forwarded.
-                movers.push(Mover { player, to, hears_in: 4 + tick % 40 });
-                handed_over += 1;
-            }
+        if tick % 2 == 0 && tick < 120 {
+            travel.depart(&mut moving, None);
         }
         for stage in [&mut still, &mut moving] {
             stage.prepare_inputs();
@@ -61,18 +47,7 @@ fn handing_players_over_changes_nothing_but_who_computes_them() {
         assert_eq!(hash(&moving), hash(&still), "tick {tick}");
         let sent = sum(&moving, Counter::Snapshots) - before;
         assert_eq!(sent, PLAYERS as u64, "everybody gets one snapshot, tick {tick}");
-        for told in moving.exchange_mail() {
-            assert!(!matches!(told, ToGate::Closed(_) | ToGate::Stayed(_)), "{told:?}");
-        }
-        movers.retain_mut(|mover| {
-            mover.hears_in -= 1;
-            if mover.hears_in == 0 {
-                let bot = &mut moving.bots[mover.player];
-                bot.id = mover.to;
-                bot.shard = usize::from(mover.to.socket()) - 1;
-            }
-            mover.hears_in > 0
-        });
+        travel.pass_tick(&mut moving);
         let entries = |stage: &Stage| sum(stage, Counter::EntriesSent);
         if tick == 0 {
             entries_before = (entries(&still), entries(&moving));
@@ -83,8 +58,9 @@ fn handing_players_over_changes_nothing_but_who_computes_them() {
             assert!((moved / still - 1.0).abs() < 0.02, "{moved} entries instead of {still}");
         }
     }
-    assert_eq!(sum(&moving, Counter::HandedOver), handed_over);
-    assert!(handed_over >= 50 && sum(&moving, Counter::Forwarded) > 500);
+    assert!(travel.is_over(), "everybody has arrived and has heard of it");
+    assert_eq!(sum(&moving, Counter::HandedOver), travel.departed);
+    assert!(travel.departed >= 50 && sum(&moving, Counter::Forwarded) > 500);
     assert!(sum(&moving, Counter::EffectsSent) > 50, "they fight on the way");
     for desk in &moving.desks {
         let counters = desk.shard.counters();

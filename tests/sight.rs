@@ -77,6 +77,7 @@ impl Run {
     fn new(seed: u64) -> Self {
         println!("seed {seed}");
         let setup = Setup {
+            seed: 1,
             spawn: SpawnRule::Plaza,
             interest: interest(),
             players: PLAYERS,

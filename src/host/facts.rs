@@ -26,6 +26,7 @@ impl HostFacts {
     pub fn collect() -> Self {
         let unknown = || "unknown".to_owned();
         let level = if cfg!(target_feature = "avx512f") { "x86-64-v4" } else { "x86-64-v3" };
+        let kernels = if cfg!(feature = "scalar") { "scalar " } else { "" };
         let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
         Self {
             cpu: field("/proc/cpuinfo", "model name").unwrap_or_else(unknown),
@@ -33,7 +34,7 @@ impl HostFacts {
             memory_mib: kib("/proc/meminfo", "MemTotal") / 1024,
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease")
                 .map_or_else(|_| unknown(), |release| release.trim().to_owned()),
-            build: format!("{level} {profile}"),
+            build: format!("{level} {kernels}{profile}"),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! [`AGE_UNKNOWN`] on means that nothing is held. Whoever keeps such ticks renews them before they
 //! come to mean something else.
 
+use super::lanes::SCALAR;
 use crate::units::Tick;
 use wide::{i16x8, i32x8, u32x8};
 
@@ -19,6 +20,10 @@ pub fn is_newer(tick: Tick, changed: Tick, held: u16) -> bool {
 /// [`is_newer`] for eight rows, as bits. No row changed more than 2^32 - 2^15 ticks ago.
 #[inline]
 pub fn newer(tick: Tick, changed: [Tick; 8], held: &[u16; 8]) -> u8 {
+    if SCALAR {
+        let lanes = (0..8).map(|lane| u8::from(is_newer(tick, changed[lane], held[lane])) << lane);
+        return lanes.sum();
+    }
     let since = u32x8::splat(tick) - u32x8::new(changed);
     let age = i16x8::splat(tick as i16) - i16x8::new(bytemuck::cast(*held));
     // An unknown age is negative, so that it becomes longer than any other.

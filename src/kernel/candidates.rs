@@ -3,7 +3,7 @@
 //! A key is (d², id); ids are distinct, so keys are. `nearest` fills the buffers and decides when
 //! to select.
 
-use super::lanes::LANES;
+use super::lanes::{LANES, SCALAR};
 use wide::{f32x8, u32x8};
 
 /// The largest key (d², id) that can still be among the K nearest.
@@ -16,6 +16,11 @@ pub(super) struct Limit {
 impl Limit {
     /// Admits everything.
     pub(super) const NONE: Self = Self { squared: f32::INFINITY, id: u32::MAX };
+
+    /// Whether a key is not above the limit: the definition of [`Self::admits`].
+    fn admits_one(self, squared: f32, id: u32) -> bool {
+        squared < self.squared || squared == self.squared && id <= self.id
+    }
 
     /// The lanes whose key is not above the limit.
     #[inline(always)]
@@ -82,6 +87,9 @@ impl<const N: usize> Candidates<N> {
     /// that the candidates lie evenly on a plane, where their number grows with the squared
     /// distance, which is usually close.
     pub(super) fn limit(&mut self, least: usize, most: usize) -> Limit {
+        if SCALAR {
+            return self.limit_in_order(least);
+        }
         // Lanes beyond the last candidate must never count.
         self.squared[self.len..self.len + LANES].fill(f32::INFINITY);
         let end = self.len.next_multiple_of(LANES);
@@ -127,8 +135,22 @@ impl<const N: usize> Candidates<N> {
         Limit { squared: limit, id: low }
     }
 
+    /// The definition of [`Self::limit`]: of all keys in order, the last of the first `least`.
+    fn limit_in_order(&self, least: usize) -> Limit {
+        let mut keys = [(0, 0); N];
+        for (place, key) in keys[..self.len].iter_mut().enumerate() {
+            *key = (self.squared[place].to_bits(), self.ids[place]);
+        }
+        keys[..self.len].sort_unstable();
+        let (squared, id) = keys[least - 1];
+        Limit { squared: f32::from_bits(squared), id }
+    }
+
     /// Keeps what `limit` admits, in order.
     pub(super) fn retain(&mut self, limit: Limit) {
+        if SCALAR {
+            return self.retain_each(limit);
+        }
         let end = self.len;
         self.len = 0;
         for from in (0..end).step_by(LANES) {
@@ -138,6 +160,18 @@ impl<const N: usize> Candidates<N> {
             let rows = u32x8::new(block(&self.rows, from));
             // The write ends at or before the end of the block that was just read.
             self.append(limit.admits(squared, ids) & inside, squared, ids, rows);
+        }
+    }
+
+    /// The definition of [`Self::retain`].
+    fn retain_each(&mut self, limit: Limit) {
+        let end = self.len;
+        self.len = 0;
+        for place in 0..end {
+            let (squared, id) = (self.squared[place], self.ids[place]);
+            if limit.admits_one(squared, id) {
+                self.push(squared, id, self.rows[place]);
+            }
         }
     }
 }

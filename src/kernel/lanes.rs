@@ -7,6 +7,10 @@
 use bytemuck::Pod;
 use wide::{f32x8, u32x8};
 
+/// Whether this build runs the definitions of the kernels instead of their products: the cargo
+/// feature `scalar`. The first question of every product; both are compiled in every build.
+pub(super) const SCALAR: bool = cfg!(feature = "scalar");
+
 /// Lanes of one block.
 pub const LANES: usize = 8;
 

@@ -6,6 +6,9 @@
 //! reciprocal and no reordering: only additions, multiplications, exact divisions, exact roots and
 //! comparisons.
 //!
+//! A build with the cargo feature `scalar` runs the definitions instead of the products, so that
+//! whole worlds can be compared, not only kernels: each product asks `lanes::SCALAR` first.
+//!
 //! A kernel owns no state, knows no entity lifecycle and allocates only in constructors. `world`
 //! calls the kernels; the client may call the movement definition to predict.
 

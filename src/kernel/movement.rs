@@ -4,7 +4,7 @@
 //! whatever it is given. `world` calls [`advance`] in the phase move; [`advance_one`] is the
 //! definition, and what a client runs to predict itself.
 
-use super::lanes::{clamp, clamp_one, settle, settle_one};
+use super::lanes::{LANES, SCALAR, clamp, clamp_one, settle, settle_one};
 use super::{EDGE_XY, EDGE_Z, SPEED_LIMIT};
 use crate::units::GRAVITY;
 use wide::f32x8;
@@ -109,6 +109,9 @@ pub struct Intents<'a> {
 /// # Panics
 /// If a column is shorter than `blocks`.
 pub fn advance(bodies: Bodies<'_>, intents: Intents<'_>, blocks: usize, dt: f32) {
+    if SCALAR {
+        return advance_each(bodies, intents, blocks, dt);
+    }
     let [x, y, z] = bodies.position.map(|column| &mut column[..blocks]);
     let [vx, vy, vz] = bodies.velocity.map(|column| &mut column[..blocks]);
     let [wish_x, wish_y] = intents.wish.map(|column| &column[..blocks]);
@@ -125,6 +128,28 @@ pub fn advance(bodies: Bodies<'_>, intents: Intents<'_>, blocks: usize, dt: f32)
         (x[i], vx[i]) = travel(x[i], wish_x[i] / length * speed[i], step, EDGE_XY);
         (y[i], vy[i]) = travel(y[i], wish_y[i] / length * speed[i], step, EDGE_XY);
         (z[i], vz[i]) = travel(z[i], upward - gravity[i] * step, step, EDGE_Z);
+    }
+}
+
+/// [`advance_one`] on one row after the other.
+fn advance_each(bodies: Bodies<'_>, intents: Intents<'_>, blocks: usize, dt: f32) {
+    let position = bodies.position.map(bytemuck::cast_slice_mut::<f32x8, f32>);
+    let velocity = bodies.velocity.map(bytemuck::cast_slice_mut::<f32x8, f32>);
+    let lanes = bytemuck::cast_slice::<f32x8, f32>;
+    let (wish, speed) = (intents.wish.map(lanes), lanes(intents.speed));
+    let (jump, gravity) = (lanes(intents.jump), lanes(intents.gravity));
+    for row in 0..blocks * LANES {
+        let body = Body {
+            position: position.each_ref().map(|column| column[row]),
+            velocity: velocity.each_ref().map(|column| column[row]),
+        };
+        let wish = wish.map(|column| column[row]);
+        let intent = Intent { wish, speed: speed[row], jump: jump[row], gravity: gravity[row] };
+        let after = advance_one(body, intent, dt);
+        for axis in 0..3 {
+            position[axis][row] = after.position[axis];
+            velocity[axis][row] = after.velocity[axis];
+        }
     }
 }
 

@@ -10,7 +10,7 @@
 //! rounds it. It is a set: the order of the rows in it is not defined.
 
 use super::candidates::{Candidates, LANE_MASKS, Limit};
-use super::lanes::LANES;
+use super::lanes::{LANES, SCALAR};
 use crate::limits::VISIBLE_MAX;
 use wide::{f32x8, u32x8};
 
@@ -179,6 +179,9 @@ impl Nearest {
 
     /// Takes in the entities of `span` that `probe` can see.
     pub(super) fn scan(&mut self, span: Span<'_>, probe: &Probe, held: &HeldSet) {
+        if SCALAR {
+            return self.scan_each(span, probe, held);
+        }
         let mut done = 0;
         while done < span.len {
             done += if self.limit.squared == f32::INFINITY {
@@ -191,6 +194,22 @@ impl Nearest {
             }
             if self.found.is_almost_full() {
                 self.select(SPARE);
+            }
+        }
+    }
+
+    /// The definition of [`Self::scan`]: one entity after the other.
+    fn scan_each(&mut self, span: Span<'_>, probe: &Probe, held: &HeldSet) {
+        for place in 0..span.len {
+            let position = span.position.map(|column| column[place]);
+            let squared = distance_squared(position, probe.viewer);
+            let row = span.rows[place];
+            let sight = if held.holds(row) { probe.leave_squared } else { probe.enter_squared };
+            if squared <= sight {
+                if self.found.is_almost_full() {
+                    self.select(SPARE);
+                }
+                self.found.push(squared, span.ids[place], row);
             }
         }
     }

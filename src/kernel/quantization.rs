@@ -5,7 +5,7 @@
 //! phase quantize.
 
 use super::SPEED_LIMIT;
-use super::lanes::{LANES, clamp, clamp_one, settle, settle_one};
+use super::lanes::{LANES, SCALAR, clamp, clamp_one, settle, settle_one};
 use crate::state::{QuantizedState, flags};
 use crate::units::{STEP, STEPS_XY, STEPS_Z};
 use wide::{f32x8, i32x8, u32x8};
@@ -129,6 +129,9 @@ pub fn quantize(
     blocks: usize,
     tick: u32,
 ) {
+    if SCALAR {
+        return quantize_each(samples, rows, changed, blocks, tick);
+    }
     let [x, y, z] = samples.position.map(|column| &column[..blocks]);
     let [vx, vy, vz] = samples.velocity.map(|column| &column[..blocks]);
     let gravity = &samples.gravity[..blocks];
@@ -165,6 +168,36 @@ pub fn quantize(
             changed[lane] = if same { changed[lane] } else { tick };
         }
         *rows = fresh;
+    }
+}
+
+/// [`quantize_one`] on one row after the other.
+fn quantize_each(
+    samples: Samples<'_>,
+    rows: &mut [u32x8],
+    changed: &mut [u32],
+    blocks: usize,
+    tick: u32,
+) {
+    let floats = bytemuck::cast_slice::<f32x8, f32>;
+    let words = bytemuck::cast_slice::<u32x8, u32>;
+    let (position, velocity) = (samples.position.map(floats), samples.velocity.map(floats));
+    let Samples { gravity, heading, posture, vitals, effects, tilt, .. } = samples;
+    for row in 0..blocks * LANES {
+        let fresh = quantize_one(Sample {
+            position: position.map(|column| column[row]),
+            velocity: velocity.map(|column| column[row]),
+            gravity: floats(gravity)[row],
+            heading: words(heading)[row],
+            posture: words(posture)[row],
+            vitals: words(vitals)[row],
+            effects: words(effects)[row],
+            tilt: words(tilt)[row],
+        });
+        let fresh = bytemuck::cast(fresh);
+        if rows[row] != fresh {
+            (rows[row], changed[row]) = (fresh, tick);
+        }
     }
 }
 

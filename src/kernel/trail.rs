@@ -6,6 +6,7 @@
 //! publishes them; everybody copies. `world` keeps a [`Walk`] per row, `replicate` reads the
 //! [`Trail`].
 
+use super::lanes::SCALAR;
 use crate::state::{QuantizedState, Trail};
 use crate::units::Tick;
 use wide::i8x16;
@@ -49,21 +50,14 @@ impl Walk {
     /// What there is to copy, for an occupant that has had its row since `since`.
     #[inline]
     pub fn trail(&self, since: Tick) -> Trail {
-        let zigzag = |lanes: [i8; 16]| {
-            let value = i8x16::new(lanes);
-            let sign = value.simd_lt(i8x16::ZERO);
-            bytemuck::cast::<i8x16, [u8; 16]>((value + value) ^ sign)
-        };
         let (x, y) = (zigzag(self.x), zigzag(self.y));
         let mut trail = Trail { since, ..Trail::NONE };
         for (age, step) in trail.steps.iter_mut().enumerate() {
             *step = [x[age], y[age]];
         }
-        let moved: i8x16 = bytemuck::cast::<[i8; 16], i8x16>(self.x) | i8x16::new(self.y);
-        let still = moved.simd_eq(i8x16::ZERO).to_bitmask() as u16;
         // Who came back has nothing to say.
         let ages = (1 << Trail::AGES) - 1;
-        trail.valid = (self.valid & !still & ages) << 1;
+        trail.valid = (self.valid & !still(self.x, self.y) & ages) << 1;
         trail
     }
 }
@@ -72,11 +66,41 @@ impl Walk {
 #[inline]
 fn add(lanes: [i8; 16], step: i8) -> ([i8; 16], u16) {
     let older: [i8; 16] = bytemuck::cast(bytemuck::cast::<_, u128>(lanes) << 8);
+    if SCALAR {
+        let sum = older.map(|value| value.saturating_add(step));
+        return (sum, bits(|lane| (-REACH..REACH).contains(&sum[lane].into())));
+    }
     // A lane that leaves the reach is not valid any more, so that it may saturate.
     let sum = i8x16::new(older).saturating_add(i8x16::splat(step));
     let (least, most) = (i8x16::splat(-REACH as i8), i8x16::splat((REACH - 1) as i8));
     let near = sum.simd_ge(least) & sum.simd_le(most);
     (sum.to_array(), near.to_bitmask() as u16)
+}
+
+/// Every lane as a number without a sign: 0, −1, 1, −2, … become 0, 1, 2, 3, …
+#[inline]
+fn zigzag(lanes: [i8; 16]) -> [u8; 16] {
+    if SCALAR {
+        return lanes.map(|value| ((value << 1) ^ (value >> 7)) as u8);
+    }
+    let value = i8x16::new(lanes);
+    let sign = value.simd_lt(i8x16::ZERO);
+    bytemuck::cast((value + value) ^ sign)
+}
+
+/// Lanes in which both are zero.
+#[inline]
+fn still(x: [i8; 16], y: [i8; 16]) -> u16 {
+    if SCALAR {
+        return bits(|lane| x[lane] == 0 && y[lane] == 0);
+    }
+    let moved = i8x16::new(x) | i8x16::new(y);
+    moved.simd_eq(i8x16::ZERO).to_bitmask() as u16
+}
+
+/// The lanes of which `is` is true.
+fn bits(is: impl Fn(usize) -> bool) -> u16 {
+    (0..16).fold(0, |bits, lane| bits | u16::from(is(lane)) << lane)
 }
 
 /// Whether anything but x and y differs.

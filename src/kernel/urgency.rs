@@ -5,6 +5,7 @@
 //! average. Whoever is passed over for want of room climbs a level per tick or several, and the
 //! higher level goes first: priority and fairness are the same thing. `replicate` calls.
 
+use super::lanes::SCALAR;
 use crate::limits::VISIBLE_MAX;
 use wide::u8x32;
 
@@ -20,6 +21,9 @@ const _: () = assert!(VISIBLE_MAX.is_multiple_of(LANES) && (LEVELS + 1) * DUE as
 /// the most urgent level first.
 #[inline]
 pub fn grow(urgency: &mut [u8; VISIBLE_MAX], pace: &[u8; VISIBLE_MAX]) -> [u128; LEVELS] {
+    if SCALAR {
+        return grow_each(urgency, pace);
+    }
     let mut bits = [0_u128; 3];
     let blocks = urgency.as_chunks_mut::<LANES>().0.iter_mut().zip(pace.as_chunks::<LANES>().0);
     for (block, (urgency, pace)) in blocks.enumerate() {
@@ -43,12 +47,29 @@ pub fn grow(urgency: &mut [u8; VISIBLE_MAX], pace: &[u8; VISIBLE_MAX]) -> [u128;
     ]
 }
 
+/// [`grow_one`] on one slot after the other.
+fn grow_each(urgency: &mut [u8; VISIBLE_MAX], pace: &[u8; VISIBLE_MAX]) -> [u128; LEVELS] {
+    let mut levels = [0; LEVELS];
+    for (slot, (urgency, pace)) in urgency.iter_mut().zip(pace).enumerate() {
+        let (grown, level) = grow_one(*urgency, *pace);
+        *urgency = grown;
+        if level > 0 {
+            levels[LEVELS - usize::from(level)] |= 1 << slot;
+        }
+    }
+    levels
+}
+
 /// The slots in `told` start again.
 #[inline]
 pub fn start_again(urgency: &mut [u8; VISIBLE_MAX], told: u128) {
     const EACH: u64 = 0x0101_0101_0101_0101;
     /// Bit i in byte i.
     const DIAGONAL: u64 = 0x8040_2010_0804_0201;
+    if SCALAR {
+        let chosen = urgency.iter_mut().enumerate().filter(|(slot, _)| told >> slot & 1 == 1);
+        return chosen.for_each(|(_, urgency)| *urgency = start_one_again(*urgency));
+    }
     for (word, told) in urgency.as_chunks_mut::<8>().0.iter_mut().zip(told.to_le_bytes()) {
         // Each byte gets the bit of its slot, then all its bits are that bit.
         let chosen = (u64::from(told) * EACH) & DIAGONAL;

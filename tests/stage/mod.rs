@@ -4,6 +4,8 @@
 //! seal real packets, walk, and acknowledge every snapshot, but decode none.
 #![allow(dead_code, reason = "each test uses its part of it")]
 
+pub(crate) mod travel;
+
 use std::cell::Cell;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -151,6 +153,8 @@ impl Desk {
 /// What a stage is built from.
 #[derive(Clone)]
 pub(crate) struct Setup {
+    /// Decides where players enter and how they walk.
+    pub(crate) seed: u64,
     pub(crate) spawn: SpawnRule,
     pub(crate) interest: InterestConfig,
     pub(crate) players: usize,
@@ -178,8 +182,10 @@ pub(crate) struct Stage {
     newest: Vec<u64>,
     /// Whether players get everything that is sent to them.
     hears_all: bool,
-    /// Next slot of each shard for somebody who comes from another.
-    spare: Vec<u16>,
+    /// Slots of each shard for those who come from another; the last is the next.
+    spare: Vec<Vec<u16>>,
+    /// Hand-overs asked for.
+    handed_over: u16,
     dice: SeededEntropy,
 }
 
@@ -191,7 +197,8 @@ impl Stage {
             player: InterestConfig::radius_for(visible, players as u32),
             ..InterestConfig::default()
         };
-        let setup = Setup { spawn, interest, players, seats: players, shards, captures: false };
+        let (seats, captures) = (players, false);
+        let setup = Setup { seed: 1, spawn, interest, players, seats, shards, captures };
         let mut stage = Self::build(setup);
         for _ in 0..80 {
             stage.prepare_inputs();
@@ -203,7 +210,7 @@ impl Stage {
 
     /// Everybody is inside when this returns, after one tick.
     pub(crate) fn build(setup: Setup) -> Self {
-        let Setup { spawn, interest, players, seats, shards, captures } = setup;
+        let Setup { seed, spawn, interest, players, seats, shards, captures } = setup;
         let per_shard = seats.div_ceil(shards);
         let page = Page::new(2 * per_shard, interest.radii(), interest.leave_factor);
         let (keeper, members) = exchange(shards, seats, 0, &page);
@@ -214,7 +221,7 @@ impl Stage {
             entities: 2 * per_shard,
             rate: TickRate::DEFAULT,
             budget: BudgetRange::default(),
-            entry: EntryRules { seed: 1, spawn },
+            entry: EntryRules { seed, spawn },
             canary_seed: 1,
         };
         let room = ForwardRoom::unsteered(shards, config.players);
@@ -230,8 +237,9 @@ impl Stage {
             astray: 0,
             newest: vec![0; players],
             hears_all: !captures,
-            spare: vec![per_shard as u16; shards],
-            dice: SeededEntropy(1),
+            spare: vec![(per_shard as u16..config.players as u16).rev().collect(); shards],
+            handed_over: 0,
+            dice: SeededEntropy(seed),
         };
         for desk in &mut stage.desks {
             desk.port.captured = captures.then(Vec::new);
@@ -371,9 +379,10 @@ impl Stage {
     /// Asks for `player` to go to the shard at place `to`, as the gate does; its session is what is
     /// returned, once it has arrived.
     pub(crate) fn hand_over(&mut self, player: usize, to: usize) -> ConnectionId {
-        let slot = self.spare[to];
-        self.spare[to] += 1;
-        let id = ConnectionId::from_parts(to as u8 + 1, slot, 7);
+        let slot = self.spare[to].pop().expect("a slot is free");
+        self.handed_over += 1;
+        // Not the id of those who had the slot before.
+        let id = ConnectionId::from_parts(to as u8 + 1, slot, self.handed_over & 0xFFF);
         let Bot { id: from, shard, .. } = self.bots[player];
         let order = ToShard::HandOver(from, id);
         self.desks[shard].gate.to_shard.send(order).expect("there is room");
@@ -387,6 +396,11 @@ impl Stage {
             let nothing = shard.receive(port, 0, Duration::ZERO, &self.clock);
             nothing.expect("this port does not fail");
             told.extend(std::iter::from_fn(|| gate.from_shard.receive()));
+        }
+        for it in &told {
+            if let ToGate::Released(id) = it {
+                self.spare[usize::from(id.socket()) - 1].push(id.slot());
+            }
         }
         told
     }

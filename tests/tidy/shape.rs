@@ -167,6 +167,17 @@ fn name_findings(source: &Source) -> Vec<String> {
     findings
 }
 
+/// A kernel with vectors has a definition to run instead of them, and asks whether it should.
+fn kernel_findings(source: &Source) -> Vec<String> {
+    let words = source.tokens.iter().zip(&source.test_only);
+    let names = |name: &str| words.clone().any(|(token, test)| !test && token.is_word(name));
+    let lacking = source.path.starts_with("src/kernel/") && names("wide") && !names("SCALAR");
+    lacking
+        .then(|| format!("{}: vectors, and nothing that runs if lanes::SCALAR", source.path))
+        .into_iter()
+        .collect()
+}
+
 fn all(rule: impl Fn(&Source) -> Vec<String>) -> Vec<String> {
     tree::everything().iter().flat_map(rule).collect()
 }
@@ -218,6 +229,11 @@ fn nothing_is_unfinished_or_switched_off() {
 #[test]
 fn names_say_what_things_are() {
     super::assert_clean(all(name_findings));
+}
+
+#[test]
+fn every_kernel_can_run_its_definition() {
+    super::assert_clean(all(kernel_findings));
 }
 
 #[cfg(test)]
@@ -280,6 +296,16 @@ mod proof {
         assert_eq!(found(concat!("#[ign", "ore] fn f() {}")), 1);
         assert_eq!(found(concat!("// FIX", "ME later, one more")), 1);
         assert_eq!(found("fn ignore() {} #[allow(x)] fn g() {}"), 0);
+    }
+
+    #[test]
+    fn the_kernel_rule_wants_a_choice_where_there_are_vectors() {
+        let found = |path: &str, text: &str| kernel_findings(&Source::sample(path, text)).len();
+        let vectors = "use wide::f32x8; #[cfg(test)] mod tests { use super::SCALAR; }";
+        assert_eq!(found("src/kernel/a.rs", vectors), 1);
+        assert_eq!(found("src/world/a.rs", vectors), 0);
+        assert_eq!(found("src/kernel/a.rs", "use wide::f32x8; fn f() { if SCALAR {} }"), 0);
+        assert_eq!(found("src/kernel/a.rs", "fn f() {}"), 0);
     }
 
     #[test]
