@@ -1,0 +1,96 @@
+//! What handing players over costs: 3,000 of them on two shards of one world, without sockets, one
+//! shard after the other on one core, so that a tick is the work of both.
+//!
+//! Blocks of ticks with no hand-overs, 100 and 360 a second take turns, so that a busy host is busy
+//! for all. The cost of one hand-over comes from the last: everything that it entails is in it,
+//! also passing on what its client sends to the former shard until it hears of the new one. Run
+//! with `cargo bench --bench handover`.
+
+use std::time::{Duration, Instant};
+
+#[path = "../tests/stage/mod.rs"]
+mod stage;
+use stage::Stage;
+use stage::travel::Travel;
+use tidelock::config::SpawnRule;
+use tidelock::metrics::Counter;
+use tidelock::units::TickRate;
+
+const PLAYERS: usize = 3_000;
+const SHARDS: usize = 2;
+/// Hand-overs in three ticks: none, 100 a second, 360 a second.
+const PER_THREE_TICKS: [usize; 3] = [0, 5, 18];
+/// Ticks of one kind before it is the next kind's turn.
+const BLOCK: usize = 120;
+/// Ticks at the beginning of a block that are not timed: hand-overs get under way.
+const WARM_UP: usize = 12;
+/// Ticks until a client has heard of its new id, at most: 133 ms.
+const HEARS_WITHIN: u64 = 8;
+
+/// One tick; gives how long the shards took.
+fn tick(stage: &mut Stage, travel: &mut Travel, departures: usize) -> Duration {
+    for _ in 0..departures {
+        let from = travel.departed as usize % SHARDS;
+        travel.depart(stage, Some(from));
+    }
+    stage.prepare_inputs();
+    let start = Instant::now();
+    stage.take_in();
+    // Mail of the gate, and what was handed on.
+    stage.exchange_mail();
+    stage.exchange_mail();
+    stage.tick();
+    let took = start.elapsed();
+    travel.pass_tick(stage);
+    took
+}
+
+/// A block with so many hand-overs; ends when everybody has arrived and has heard of it.
+fn block(stage: &mut Stage, travel: &mut Travel, per_three: usize, times: &mut Vec<Duration>) {
+    for now in 0..WARM_UP + BLOCK {
+        let departures = (now + 1) * per_three / 3 - now * per_three / 3;
+        let took = tick(stage, travel, departures);
+        if now >= WARM_UP {
+            times.push(took);
+        }
+    }
+    while !travel.is_over() {
+        tick(stage, travel, 0);
+    }
+}
+
+/// What so large a share of `times`, which are in order, does not exceed, in ms.
+fn quantile_ms(times: &[Duration], share: f64) -> f64 {
+    let place = ((times.len() as f64 * share) as usize).min(times.len() - 1);
+    times[place].as_secs_f64() * 1e3
+}
+
+fn main() {
+    // Without the argument that `cargo bench` gives it is only asked whether it works.
+    let rounds = if std::env::args().any(|argument| argument == "--bench") { 8 } else { 1 };
+    let mut stage = Stage::new(SpawnRule::Uniform, PLAYERS, 50, SHARDS);
+    let mut travel = Travel::new(1, HEARS_WITHIN);
+    let mut times = PER_THREE_TICKS.map(|_| Vec::with_capacity(rounds * BLOCK));
+    for _ in 0..rounds {
+        for (times, per_three) in times.iter_mut().zip(PER_THREE_TICKS) {
+            block(&mut stage, &mut travel, per_three, times);
+        }
+    }
+    let handed_over: u64 =
+        stage.desks.iter().map(|desk| desk.shard.counters().read(Counter::HandedOver)).sum();
+    assert_eq!(handed_over, travel.departed, "everybody who was sent off has gone");
+    println!("{PLAYERS} players on {SHARDS} shards, {} ticks each, ms:", rounds * BLOCK);
+    println!("hand-overs/s     p50     p99     max  overruns");
+    let period = Duration::from_nanos(TickRate::DEFAULT.start_ns(1));
+    for (times, per_three) in times.iter_mut().zip(PER_THREE_TICKS) {
+        times.sort_unstable();
+        let [p50, p99, max] = [0.5, 0.99, 1.0].map(|share| quantile_ms(times, share));
+        let overruns = times.iter().filter(|took| **took > period).count();
+        println!("{:12} {p50:7.3} {p99:7.3} {max:7.3} {overruns:9}", per_three * 20);
+    }
+    let [none, some, many] = times;
+    let ratio = |share: f64| quantile_ms(&some, share) / quantile_ms(&none, share);
+    println!("100 a second ÷ none: p50 {:.3}, p99 {:.3}", ratio(0.5), ratio(0.99));
+    let per_tick = (quantile_ms(&many, 0.5) - quantile_ms(&none, 0.5)) * 1e6;
+    println!("one hand-over: {:.0} ns", per_tick / (PER_THREE_TICKS[2] as f64 / 3.0));
+}
