@@ -81,7 +81,7 @@ impl Simulation {
         }
         let [x, y, pressed, again] = self.random.bytes();
         match self.frames.last() {
-            Some(&last) if again % 8 != 0 => last,
+            Some(&last) if !again.is_multiple_of(8) => last,
             _ => InputFrame {
                 move_x: (x as i8).max(-127),
                 move_y: (y as i8).max(-127),

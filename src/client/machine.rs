@@ -220,6 +220,7 @@ impl Client {
         scratch: &mut Scratch,
     ) -> Result<Event, ClientError> {
         self.statistics.datagrams_in = self.statistics.datagrams_in.wrapping_add(1);
+        self.statistics.bytes_in += datagram.len() as u64;
         let result = self.dispatch(now, datagram, scratch);
         if let Err(reason) = result {
             self.statistics.count_error(reason);
@@ -339,6 +340,7 @@ impl Client {
     pub fn poll_transmit(&mut self, now: Nanos, out: &mut [u8; DATAGRAM_MAX]) -> Option<usize> {
         let length = self.transmit(now, out)?;
         self.statistics.datagrams_out = self.statistics.datagrams_out.wrapping_add(1);
+        self.statistics.bytes_out += length as u64;
         Some(length)
     }
 

@@ -3,18 +3,23 @@
 //! [`Client`] owns: joining, sealing and opening, acknowledging, applying snapshots, sending
 //! inputs. One is small (about 12 KiB with 50 entities in sight), as a load generator holds
 //! thousands of them, and allocates nothing once the number of visible entities has settled.
-//! [`Prediction`] stands beside it and is fed by the program; bots do without. Nothing here reads a
-//! clock, a random source or a socket. Called by `swarm` and by tests.
+//! Beside it stand what the program feeds and bots do without: [`Prediction`] of the own player,
+//! [`ServerClock`], [`Interpolation`] of the others, and the [`Overlay`] that shows figures of all.
+//! Nothing here reads a clock, a random source or a socket. Called by `swarm`, by tests and by
+//! `examples/client.rs`, which shows all of it at work.
 //!
 //! Law of acknowledgment: a packet is acknowledged only after it was processed. A snapshot that was
 //! discarded is not, so the server never builds on a state that this client does not have.
 
 mod acks;
 mod attempt;
+mod clock;
 mod error;
 mod history;
 mod identity;
+mod interpolation;
 mod machine;
+mod overlay;
 mod prediction;
 mod session;
 mod smoothing;
@@ -26,8 +31,11 @@ mod world;
 
 pub use acks::Rtt;
 pub use attempt::Ticket;
+pub use clock::{DELAY_MAX_MS, DELAY_TICKS, ServerClock};
 pub use error::ClientError;
+pub use interpolation::{AHEAD_MS, Drawn, Interpolation, LAG_MS, Pose};
 pub use machine::{Client, CloseReason, Event, State};
+pub use overlay::{Figures, Overlay};
 pub use prediction::{Correction, PENDING_MAX, Prediction};
 pub use smoothing::{FADE_MS, TELEPORT_CM};
 pub use snapshot::{Applied, Breach, Scratch};

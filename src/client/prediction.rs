@@ -3,7 +3,7 @@
 //!
 //! Owns the pending inputs and the predicted body. Never sends anything and reads no clock. The
 //! program calls, once per tick, [`Prediction::predict`] with what it gave to `Client::set_input`,
-//! and [`Prediction::reconcile`] after each applied snapshot. Bots do not need one.
+//! and [`Prediction::observe`] after each applied snapshot. Bots do not need one.
 //!
 //! ```text
 //! server, at tick 100     own state, last_processed_input 57          offset 100 − 57 = 43
@@ -16,6 +16,7 @@
 //! that were late. If all inputs are in time the prediction is the server's state to the bit.
 
 use super::smoothing::{Offset, distance};
+use super::world::WorldView;
 use crate::kernel::movement::{Body, Intent, advance_one};
 use crate::state::flags;
 use crate::units::{EntityId, Tick, TickRate};
@@ -84,6 +85,13 @@ impl Prediction {
         if self.entity != EntityId::NONE && self.pending.unapplied() <= PENDING_MAX as u32 {
             self.body = self.step(self.body, frame);
         }
+    }
+
+    /// Takes in what the newest snapshot says of the own player. Call it after each.
+    pub fn observe(&mut self, world: &WorldView) -> Correction {
+        let told =
+            world.own().map(|own| self.reconcile(world.tick(), world.last_processed_input(), own));
+        told.unwrap_or_default()
     }
 
     /// The server says that at `tick`, having applied the inputs up to `applied`, the player was

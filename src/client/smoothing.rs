@@ -20,6 +20,8 @@ pub(super) struct Offset {
 }
 
 impl Offset {
+    pub(super) const NONE: Self = Self { value: [0.0; 3], since: 0.0 };
+
     /// What is left of it at the time `at`, in ticks.
     pub(super) fn at(&self, at: f64, rate: TickRate) -> [f32; 3] {
         let fade = f64::from(rate.ticks_in_ms(FADE_MS));

@@ -12,6 +12,10 @@ pub struct Statistics {
     pub datagrams_in: u32,
     /// Datagrams handed out.
     pub datagrams_out: u32,
+    /// Bytes handed in, as UDP payload.
+    pub bytes_in: u64,
+    /// Bytes handed out.
+    pub bytes_out: u64,
     /// Snapshots applied.
     pub snapshots: u32,
     /// Snapshots discarded because a newer one had been applied.

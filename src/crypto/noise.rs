@@ -16,6 +16,7 @@ use super::dh::{self, ZeroSharedSecret};
 use super::kdf::{Prk, sha256};
 use super::opaque_debug;
 use super::reference::{open_chacha, seal_chacha};
+use std::fmt;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 const PROTOCOL_NAME: &[u8] = b"Noise_NKpsk0_25519_ChaChaPoly_SHA256";
@@ -28,6 +29,19 @@ pub enum NoiseError {
     /// The message was made with another prologue, secret or server key, or was changed on the way.
     Authentication,
 }
+
+impl fmt::Display for NoiseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ZeroSharedSecret => "the peer's public key is no key",
+            Self::Authentication => {
+                "the peer has another secret or key, or its message was changed"
+            }
+        })
+    }
+}
+
+impl std::error::Error for NoiseError {}
 
 impl From<ZeroSharedSecret> for NoiseError {
     fn from(_: ZeroSharedSecret) -> Self {

@@ -44,6 +44,7 @@ const ROOT: &[&str] = &[
     "clippy.toml",
     "deny.toml",
     "docs",
+    "examples",
     "loadgen",
     "perf",
     "rustfmt.toml",
@@ -151,7 +152,17 @@ fn pointers(text: &str) -> Vec<String> {
             found.push(target.to_string());
         }
     }
-    let folders = ["src/", "docs/", "tests/", "benches/", "perf/", "scripts/", "loadgen/", ".ci/"];
+    let folders = [
+        "src/",
+        "docs/",
+        "tests/",
+        "benches/",
+        "examples/",
+        "perf/",
+        "scripts/",
+        "loadgen/",
+        ".ci/",
+    ];
     for code in text.split('`').skip(1).step_by(2) {
         let plain = !code.contains([' ', '{', '*', '<', '…', '\n']);
         if plain && folders.iter().any(|folder| code.starts_with(folder)) {

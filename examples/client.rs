@@ -1,0 +1,98 @@
+//! A whole client: joins a server on this machine, walks in a circle, predicts itself, places the
+//! others, prints the line of a debug overlay every second, and leaves.
+//!
+//! ```sh
+//! cargo run --release -- serve --dev            # in one terminal
+//! cargo run --release --example client          # in another; an argument is the seconds to play
+//! ```
+
+use std::{error::Error, net::UdpSocket, time::Duration};
+use tidelock::client::*;
+use tidelock::host::{clock::Clock, clock::unix_ms, entropy::OsEntropy};
+use tidelock::keys::{BackendKeys, TicketRequest};
+use tidelock::time::{Entropy, Nanos};
+use tidelock::{config::DEFAULT_PORT, server::RunDir, units::TickRate, wire::InputFrame};
+
+struct Game {
+    socket: UdpSocket,
+    clock: Clock,
+    client: Client,
+    server: ServerClock,
+    own: Prediction,
+    others: Interpolation,
+}
+
+impl Game {
+    /// Everything that has arrived.
+    fn receive(&mut self, scratch: &mut Scratch) {
+        let mut buffer = [0; 1500];
+        while let Ok(length) = self.socket.recv(&mut buffer) {
+            let now = self.clock.now();
+            // What cannot be used is counted in `client.statistics()`.
+            match self.client.handle_datagram(now, &mut buffer[..length], scratch) {
+                Ok(Event::Accepted { tick_hz, .. }) => {
+                    let rate = TickRate::from_hz(tick_hz).unwrap_or(TickRate::DEFAULT);
+                    (self.server, self.own) = (ServerClock::new(rate), Prediction::new(rate));
+                    self.others = Interpolation::new(rate);
+                }
+                Ok(Event::Snapshot(shown)) => {
+                    self.server.observe(shown.tick, now);
+                    self.own.observe(self.client.world());
+                    self.others.observe(self.client.world());
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
+    /// One tick of the own player, one frame of the others, and everything that is to be sent.
+    fn tick(&mut self, angle: f32) {
+        if self.client.state() == State::InWorld {
+            let [move_x, move_y] = [angle.cos(), angle.sin()].map(|axis| (axis * 127.0) as i8);
+            let input = InputFrame { move_x, move_y, yaw: 0, buttons: 0 };
+            self.own.predict(self.client.set_input(input), input);
+        }
+        // A game would draw `own.visible(..)` and `others.poses()` now.
+        self.others.advance(self.server.advance(self.clock.now()));
+        let mut out = [0; 1200];
+        while let Some(length) = self.client.poll_transmit(self.clock.now(), &mut out) {
+            // What does not leave is lost, as on the way.
+            let _ = self.socket.send(&out[..length]);
+        }
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let seconds = std::env::args().nth(1).map_or(Ok(10), |text| text.parse())?;
+    // Players get a ticket from their backend; a server for development leaves its keys here.
+    let keys = BackendKeys::load(&RunDir::locate(None).dev_keys(DEFAULT_PORT))?;
+    let request = TicketRequest { player: 1, spawn: None, ttl_s: 30 };
+    let ticket = keys.mint(&request, unix_ms(), &mut OsEntropy).for_client();
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    socket.connect(("127.0.0.1", DEFAULT_PORT))?;
+    socket.set_nonblocking(true)?;
+    let (clock, rate) = (Clock::start(), TickRate::DEFAULT);
+    let client = Client::new(&ticket, OsEntropy.bytes(), clock.now(), &mut OsEntropy)?;
+    let (server, own) = (ServerClock::new(rate), Prediction::new(rate));
+    let mut game = Game { socket, clock, client, server, own, others: Interpolation::new(rate) };
+    let (mut overlay, mut scratch) = (Overlay::new(clock.now()), Scratch::default());
+    let (mut next, mut ticks) = (clock.now(), 0_u32);
+    loop {
+        game.receive(&mut scratch);
+        game.tick(ticks as f32 / 60.0);
+        ticks += 1;
+        let rate = game.server.rate();
+        if ticks.is_multiple_of(rate.hz().into()) {
+            println!("{}", overlay.update(clock.now(), &game.client, &game.server, &game.own));
+        }
+        if ticks == seconds * u32::from(rate.hz()) {
+            game.client.leave(clock.now());
+        }
+        match game.client.state() {
+            State::Closed(CloseReason::Left) => return Ok(()),
+            State::Closed(reason) => return Err(format!("the session ended: {reason:?}").into()),
+            _ => next = next.plus(Nanos(rate.start_ns(1))),
+        }
+        std::thread::sleep(Duration::from_nanos(next.since(clock.now()).0));
+    }
+}
