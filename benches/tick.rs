@@ -17,11 +17,12 @@ fn whole_tick(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("tick");
     group.sample_size(10).measurement_time(Duration::from_secs(5));
     // The same players on more shards: what lockstep costs, as CPU time, one shard after the other.
-    let scaling = [1, 2, 4, 8].map(|shards| (4_000, shards));
-    for (players, shards) in [(1_000, 1), (5_000, 2), (10_000, 3)].into_iter().chain(scaling) {
-        let mut stage = Stage::new(SpawnRule::Uniform, players, 50, shards);
+    let scaling = [1, 2, 4, 8].map(|shards| (4_000, shards, 50));
+    let sizes = [(1_000, 1, 50), (5_000, 2, 50), (10_000, 3, 50), (10_000, 3, 100)];
+    for (players, shards, visible) in sizes.into_iter().chain(scaling) {
+        let mut stage = Stage::new(SpawnRule::Uniform, players, visible, shards);
         group.throughput(Throughput::Elements(players as u64));
-        let name = format!("{players} players, {shards} shards, 50 visible");
+        let name = format!("{players} players, {shards} shards, {visible} visible");
         group.bench_function(name, |bencher| {
             bencher.iter_custom(|ticks| {
                 let mut total = Duration::ZERO;
