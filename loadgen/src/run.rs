@@ -58,7 +58,7 @@ pub(crate) struct RunArgs {
     /// Cores such as 1,3-4: a thread on each. Without it, one thread that is not pinned.
     #[arg(long, value_parser = cores::parse_list)]
     cores: Option<Cores>,
-    /// How the players move: uniform, plaza or idle.
+    /// How the players move: uniform, plaza (all on 100 m), blob (all on 5 m) or idle.
     #[arg(long, default_value = "uniform")]
     profile: Profile,
     /// Key file of the backend. Without it, the keys that `tidelock serve --dev` left on this

@@ -35,7 +35,7 @@ pub(super) struct DemoArgs {
     /// Seconds to measure, after everybody has joined.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
-    /// How the players move: uniform, plaza or idle.
+    /// How the players move: uniform, plaza (all on 100 m), blob (all on 5 m) or idle.
     #[arg(long, default_value = "uniform")]
     profile: String,
     /// Other players that each sees, about, when they are spread evenly.

@@ -94,6 +94,8 @@ pub enum SpawnRule {
     Uniform,
     /// Within 50 m of the centre of the map.
     Plaza,
+    /// Within 2.5 m of it.
+    Blob,
 }
 
 /// `[interest]`: distances in centimetres from which an entity is seen, by its kind.

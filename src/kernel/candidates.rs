@@ -50,7 +50,13 @@ impl<const N: usize> Candidates<N> {
     /// Whether another block might not fit.
     #[inline(always)]
     pub(super) fn is_almost_full(&self) -> bool {
-        self.len > N - 2 * LANES
+        Self::is_almost(self.len)
+    }
+
+    /// Whether with `len` candidates another block might not fit.
+    #[inline(always)]
+    pub(super) const fn is_almost(len: usize) -> bool {
+        len > N - 2 * LANES
     }
 
     pub(super) fn push(&mut self, squared: f32, id: u32, row: u32) {
@@ -71,21 +77,35 @@ impl<const N: usize> Candidates<N> {
     /// Appends the lanes whose bit is set in `taken`.
     #[inline(always)]
     pub(super) fn append(&mut self, taken: u32, squared: f32x8, ids: u32x8, rows: u32x8) {
+        self.len = self.put(self.len, taken, squared, ids, rows);
+    }
+
+    /// Writes the lanes whose bit is set in `taken` from `place` on; gives the place behind them.
+    /// For loops that keep the length in a register: through memory it would be the longest chain
+    /// of dependent steps in them.
+    #[inline(always)]
+    pub(super) fn put(
+        &mut self,
+        place: usize,
+        taken: u32,
+        squared: f32x8,
+        ids: u32x8,
+        rows: u32x8,
+    ) -> usize {
         let packing = u32x8::new(PACKINGS[(taken & 0xFF) as usize]);
-        let place = self.len;
         assert!(place <= N - LANES, "there is a spare block");
         self.squared[place..place + LANES].copy_from_slice(squared.shuffle(packing).as_array());
         self.ids[place..place + LANES].copy_from_slice(ids.shuffle(packing).as_array());
         self.rows[place..place + LANES].copy_from_slice(rows.shuffle(packing).as_array());
-        self.len += taken.count_ones() as usize;
+        place + (taken & 0xFF).count_ones() as usize
     }
 
     /// A limit that admits at least `least` and at most `most` of the candidates, of which there
     /// are more than `most`. A distance is a positive float, whose bits order like its value, so
-    /// the limit is searched among the bits; counting what is not beyond a pivot is some thirty
-    /// vector comparisons. Steps alternate between halving, which bounds their number, and guessing
-    /// that the candidates lie evenly on a plane, where their number grows with the squared
-    /// distance, which is usually close.
+    /// the limit is searched among the bits; counting what is not beyond a pivot is some twenty
+    /// vector comparisons. A step guesses that the candidates lie evenly on a plane, where their
+    /// number grows with the squared distance: four steps are the rule. Every fourth halves the
+    /// range, which bounds their number.
     pub(super) fn limit(&mut self, least: usize, most: usize) -> Limit {
         if SCALAR {
             return self.limit_in_order(least);
@@ -96,17 +116,17 @@ impl<const N: usize> Candidates<N> {
         let squared = self.squared[..end].as_chunks::<LANES>().0;
         let (mut low, mut high) = bounds(squared);
         let (mut count_below_low, mut count_at_high) = (0, self.len);
-        let mut guess = true;
+        let mut step = 0;
         while low < high {
-            let middle = if guess {
+            step += 1;
+            let middle = if step % 4 != 0 {
                 let [from, to] = [low, high].map(f32::from_bits);
-                let wanted = (least + most) / 2 - count_below_low;
-                let share = wanted as f32 / (count_at_high - count_below_low) as f32;
+                let wanted = 0.5 * (least + most) as f32 - count_below_low as f32;
+                let share = wanted / (count_at_high - count_below_low) as f32;
                 (from + (to - from) * share).to_bits().clamp(low, high - 1)
             } else {
                 low + (high - low) / 2
             };
-            guess = !guess;
             let pivot = f32::from_bits(middle);
             let count = count_within(squared, pivot);
             if (least..=most).contains(&count) {
@@ -144,6 +164,42 @@ impl<const N: usize> Candidates<N> {
         keys[..self.len].sort_unstable();
         let (squared, id) = keys[least - 1];
         Limit { squared: f32::from_bits(squared), id }
+    }
+
+    /// Candidates that are at most `squared` away.
+    pub(super) fn count_within(&mut self, squared: f32) -> usize {
+        if SCALAR {
+            return self.squared[..self.len].iter().filter(|one| **one <= squared).count();
+        }
+        self.squared[self.len..self.len + LANES].fill(f32::INFINITY);
+        let end = self.len.next_multiple_of(LANES);
+        count_within(self.squared[..end].as_chunks::<LANES>().0, squared)
+    }
+
+    /// The place of `row`, if it is among the candidates from place `from` on.
+    #[inline(always)]
+    pub(super) fn find(&self, from: usize, row: u32) -> Option<usize> {
+        if SCALAR {
+            return (from..self.len).find(|&place| self.rows[place] == row);
+        }
+        let row = u32x8::splat(row);
+        for place in (from..self.len).step_by(LANES) {
+            let inside = LANE_MASKS[(self.len - place).min(LANES)];
+            let found = u32x8::new(block(&self.rows, place)).simd_eq(row).to_bitmask() & inside;
+            if found != 0 {
+                return Some(place + found.trailing_zeros() as usize);
+            }
+        }
+        None
+    }
+
+    /// Appends a candidate of `others` if it is `wanted`, without a branch.
+    #[inline(always)]
+    pub(super) fn push_if(&mut self, wanted: bool, others: &Self, place: usize) {
+        self.squared[self.len] = others.squared[place];
+        self.ids[self.len] = others.ids[place];
+        self.rows[self.len] = others.rows[place];
+        self.len += usize::from(wanted);
     }
 
     /// Keeps what `limit` admits, in order.

@@ -1,25 +1,23 @@
 //! The K nearest of a stream of candidates: distance filter, hysteresis and selection.
 //!
-//! Candidates arrive as spans of the grid's sorted columns. Those in reach are appended, eight
-//! lanes at a time and without a branch per candidate, to a buffer of 2 K; when it is full a
-//! selection keeps the best K and their worst key becomes the limit that later candidates must
-//! beat. So a crowd of any size costs one pass over its positions and, in random order, a handful
-//! of selections.
+//! Candidates arrive as spans of the grid's sorted blocks. Those in reach are appended, eight lanes
+//! at a time and without a branch per candidate, to a buffer of 2 K; when it is full a selection
+//! keeps the best K and their worst key becomes the limit that later candidates must beat. Which
+//! spans are worth reading is the grid's business.
 //!
 //! The result is exact: the K smallest by (d², id), where d² is rounded as [`distance_squared`]
 //! rounds it. It is a set: the order of the rows in it is not defined.
 
-use super::candidates::{Candidates, LANE_MASKS, Limit};
+use super::candidates::{Candidates, Limit};
 use super::lanes::{LANES, SCALAR};
 use crate::limits::VISIBLE_MAX;
 use wide::{f32x8, u32x8};
 
 /// Candidates that can wait for a selection.
 const BUFFER: usize = 2 * VISIBLE_MAX;
+type Found = Candidates<{ BUFFER + LANES }>;
 /// Candidates that a selection may leave beyond K.
 const SPARE: usize = 32;
-/// Candidates between enter and leave distance that can wait for a look at the held set.
-const RING: usize = 128;
 
 /// Squared distance between two positions: the definition of what the kernels compare. Written out,
 /// since the order of the additions decides the last bit.
@@ -77,31 +75,40 @@ impl HeldSet {
     }
 }
 
-/// Entities between two positions of the grid's sorted columns. Every column reaches at least to
-/// the next whole block beyond `len`.
+/// Eight entities side by side, as the grid sorts them.
 #[derive(Clone, Copy, Debug)]
-pub struct Span<'a> {
+#[repr(align(32))]
+pub struct Block {
     /// Positions along x, y, z.
-    pub position: [&'a [f32]; 3],
-    /// Entity ids.
-    pub ids: &'a [u32],
+    pub position: [[f32; LANES]; 3],
     /// Rows of the published columns.
-    pub rows: &'a [u32],
-    /// Entities in the span.
-    pub len: usize,
+    pub rows: [u32; LANES],
+    /// Entity ids.
+    pub ids: [u32; LANES],
 }
 
-impl<'a> Span<'a> {
-    /// The span without its first `count` entities; nothing if it has not that many.
-    fn beyond(self, count: usize) -> Span<'a> {
-        Span {
-            position: self.position.map(|column| &column[count..]),
-            ids: &self.ids[count..],
-            rows: &self.rows[count..],
-            len: self.len.saturating_sub(count),
-        }
-    }
+impl Block {
+    /// A block of lanes that no plan names.
+    pub const EMPTY: Self = Self { position: [[0.0; LANES]; 3], rows: [0; LANES], ids: [0; LANES] };
 }
+
+/// Squared distances that are read: beyond `inner`, up to `outer`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ring {
+    pub(super) inner: f32,
+    pub(super) outer: f32,
+}
+
+/// Blocks that are to be read, in one word each: the number of the block and the lanes that count.
+#[derive(Clone, Debug)]
+struct Plan {
+    words: [u32; PLAN_MAX + LANES],
+    len: usize,
+    entities: usize,
+}
+
+/// Blocks that fit a plan.
+pub(super) const PLAN_MAX: usize = BUFFER;
 
 /// What a viewer looks for in one kind.
 #[derive(Clone, Copy, Debug)]
@@ -112,16 +119,23 @@ pub struct Probe {
     pub enter_squared: f32,
     /// Squared distance within which a held entity stays visible; at least `enter_squared`.
     pub leave_squared: f32,
+    /// Whether nobody may be left out, however high the heap: see `grid`.
+    pub everybody: bool,
 }
 
 /// Up to [`VISIBLE_MAX`] rows: the nearest that a query found. Reused from query to query; about 5
 /// KB.
 #[derive(Clone, Debug)]
 pub struct Nearest {
-    found: Candidates<{ BUFFER + LANES }>,
-    ring: Candidates<{ RING + LANES }>,
+    found: Found,
+    /// Candidates between enter and leave distance.
+    doubtful: Found,
+    /// Of the found, those among which the row that is left out is not.
+    judged: usize,
+    plan: Plan,
     limit: Limit,
     left_out: Option<u32>,
+    passed: usize,
 }
 
 impl Default for Nearest {
@@ -133,17 +147,26 @@ impl Default for Nearest {
 impl Nearest {
     /// Empty.
     pub fn new() -> Self {
-        let (found, ring) = (Candidates::new(), Candidates::new());
-        Self { found, ring, limit: Limit::NONE, left_out: None }
+        Self {
+            found: Candidates::new(),
+            doubtful: Candidates::new(),
+            judged: 0,
+            plan: Plan { words: [0; PLAN_MAX + LANES], len: 0, entities: 0 },
+            limit: Limit::NONE,
+            left_out: None,
+            passed: 0,
+        }
     }
 
     /// Forgets everything; call it before the first query of a viewer. Queries of several indexes
     /// without a clear between them give the nearest of them all.
     pub fn clear(&mut self) {
         self.found.len = 0;
-        self.ring.len = 0;
+        self.doubtful.len = 0;
+        self.judged = 0;
         self.limit = Limit::NONE;
         self.left_out = None;
+        self.passed = 0;
     }
 
     /// Leaves `row` out of what is found until the next clear: nobody is told about himself, and
@@ -172,134 +195,246 @@ impl Nearest {
         &self.found.squared[..self.found.len]
     }
 
+    /// Entities whose distance was looked at since the last clear: what the queries cost.
+    pub fn passed(&self) -> usize {
+        self.passed
+    }
+
     /// The squared distance beyond which nothing can be among the K nearest any more.
     pub(super) fn limit_squared(&self) -> f32 {
         self.limit.squared
     }
 
-    /// Takes in the entities of `span` that `probe` can see.
-    pub(super) fn scan(&mut self, span: Span<'_>, probe: &Probe, held: &HeldSet) {
+    /// Candidates that can come without any being chosen.
+    pub(super) fn room(&self) -> usize {
+        BUFFER - self.found.len
+    }
+
+    /// Entities that are planned to be read.
+    pub(super) fn planned(&self) -> usize {
+        self.plan.entities
+    }
+
+    /// Blocks that are planned to be read.
+    pub(super) fn planned_blocks(&self) -> usize {
+        self.plan.len
+    }
+
+    pub(super) fn forget_plan(&mut self) {
+        (self.plan.len, self.plan.entities) = (0, 0);
+    }
+
+    /// Plans to read the places `from..to`, which are some, of the grid's blocks: [`PLAN_MAX`]
+    /// blocks in all.
+    #[inline(always)]
+    pub(super) fn plan(&mut self, from: u32, to: u32) {
+        let Plan { words, len, entities } = &mut self.plan;
+        let lanes = LANES as u32;
+        let (first, last) = (from / lanes, (to - 1) / lanes);
+        let end = *len + (last - first) as usize;
+        let mut next = u32x8::splat(first << 8) + u32x8::new(PLAN_WORDS);
+        for place in (*len..=end).step_by(LANES) {
+            words[place..place + LANES].copy_from_slice(next.as_array());
+            next += u32x8::splat(lanes << 8);
+        }
+        words[*len] &= !0 << (from % lanes);
+        words[end] &= !0xFF | 0xFF >> (lanes - 1 - (to - 1) % lanes);
+        *len = end + 1;
+        *entities += (to - from) as usize;
+    }
+
+    /// Reads what is planned, for which there is room: everything within `reach` is a candidate.
+    #[inline(always)]
+    pub(super) fn take_all(&mut self, blocks: &[Block], probe: &Probe, reach: f32) {
         if SCALAR {
-            return self.scan_each(span, probe, held);
+            return self.take_each(blocks, Ring { inner: -1.0, outer: reach }, probe, None);
+        }
+        if probe.enter_squared < reach {
+            self.sweep::<true>(blocks, probe, reach);
+        } else {
+            self.sweep::<false>(blocks, probe, reach);
+        }
+    }
+
+    /// `DOUBTS` tells whether some may be beyond the enter distance.
+    #[inline(always)]
+    fn sweep<const DOUBTS: bool>(&mut self, blocks: &[Block], probe: &Probe, reach: f32) {
+        let viewer = probe.viewer.map(f32x8::splat);
+        let (enter, reach) = (f32x8::splat(probe.enter_squared), f32x8::splat(reach));
+        let (mut found, mut doubtful) = (self.found.len, self.doubtful.len);
+        for &word in &self.plan.words[..self.plan.len] {
+            let block = &blocks[(word >> 8) as usize];
+            let squared = block.squared(viewer);
+            let near = squared.simd_le(reach).to_bitmask() & word;
+            let (ids, rows) = (u32x8::new(block.ids), u32x8::new(block.rows));
+            // N.B. A branch around the append of nothing is mispredicted about half of the time.
+            if DOUBTS {
+                let sure = near & squared.simd_le(enter).to_bitmask();
+                found = self.found.put(found, sure, squared, ids, rows);
+                doubtful = self.doubtful.put(doubtful, near & !sure, squared, ids, rows);
+            } else {
+                found = self.found.put(found, near, squared, ids, rows);
+            }
+        }
+        (self.found.len, self.doubtful.len) = (found, doubtful);
+        self.passed += self.plan.entities;
+        self.forget_plan();
+    }
+
+    /// Reads what is planned of a crowd; keeps the nearest of those in `ring`.
+    pub(super) fn take(&mut self, blocks: &[Block], ring: Ring, probe: &Probe, held: &HeldSet) {
+        if SCALAR {
+            return self.take_each(blocks, ring, probe, Some(held));
         }
         let mut done = 0;
-        while done < span.len {
-            done += if self.limit.squared == f32::INFINITY {
-                self.sweep::<false>(span.beyond(done), probe)
-            } else {
-                self.sweep::<true>(span.beyond(done), probe)
+        while done < self.plan.len {
+            let outer = ring.outer.min(self.limit.squared);
+            let is_limited = self.limit.squared < f32::INFINITY;
+            done = match (is_limited, outer > probe.enter_squared) {
+                (false, false) => self.take_some::<false, false>(done, blocks, ring, probe),
+                (false, true) => self.take_some::<false, true>(done, blocks, ring, probe),
+                (true, false) => self.take_some::<true, false>(done, blocks, ring, probe),
+                (true, true) => self.take_some::<true, true>(done, blocks, ring, probe),
             };
-            if self.ring.is_almost_full() {
-                self.judge_ring(held);
-            }
-            if self.found.is_almost_full() {
+            if self.found.is_almost_full() || self.doubtful.is_almost_full() {
+                self.judge(held);
                 self.select(SPARE);
             }
         }
+        self.passed += self.plan.entities;
+        self.forget_plan();
     }
 
-    /// The definition of [`Self::scan`]: one entity after the other.
-    fn scan_each(&mut self, span: Span<'_>, probe: &Probe, held: &HeldSet) {
-        for place in 0..span.len {
-            let position = span.position.map(|column| column[place]);
-            let squared = distance_squared(position, probe.viewer);
-            let row = span.rows[place];
-            let sight = if held.holds(row) { probe.leave_squared } else { probe.enter_squared };
-            if squared <= sight {
-                if self.found.is_almost_full() {
-                    self.select(SPARE);
-                }
-                self.found.push(squared, span.ids[place], row);
-            }
-        }
-    }
-
-    /// Ends a query: decides about the last candidates and keeps the K nearest.
-    pub fn finish(&mut self, held: &HeldSet) {
-        self.judge_ring(held);
-        self.drop_left_out();
-        self.select(0);
-    }
-
-    /// Drops the row that is left out, if it was found by now. Done before any limit is chosen, so
-    /// that it never takes a place, and not while entities pass by.
-    fn drop_left_out(&mut self) {
-        let rows = &self.found.rows[..self.found.len];
-        let place = self.left_out.and_then(|out| rows.iter().position(|&row| row == out));
-        if let Some(place) = place {
-            self.found.swap_remove(place);
-        }
-    }
-
-    /// Appends candidates until the span ends or a buffer is almost full; gives the entities
-    /// passed, rounded up to whole blocks. `LIMITED` tells whether there is a limit: in the common
-    /// case of a viewer that sees fewer than K there never is.
-    fn sweep<const LIMITED: bool>(&mut self, span: Span<'_>, probe: &Probe) -> usize {
-        let padded = span.len.next_multiple_of(LANES);
-        let [x, y, z] = span.position.map(|column| column[..padded].as_chunks::<LANES>().0);
-        let ids = span.ids[..padded].as_chunks::<LANES>().0;
-        let rows = span.rows[..padded].as_chunks::<LANES>().0;
-        let [viewer_x, viewer_y, viewer_z] = probe.viewer.map(f32x8::splat);
-        let enter = f32x8::splat(probe.enter_squared);
-        let reach = f32x8::splat(probe.leave_squared.min(self.limit.squared));
-        let mut left = span.len;
-        let blocks = x.iter().zip(y).zip(z).zip(ids.iter().zip(rows));
-        for (block, (((x, y), z), (ids, rows))) in blocks.enumerate() {
-            let inside = LANE_MASKS[left.min(LANES)];
-            left = left.saturating_sub(LANES);
-            let dx = f32x8::new(*x) - viewer_x;
-            let dy = f32x8::new(*y) - viewer_y;
-            let dz = f32x8::new(*z) - viewer_z;
-            let squared = dx * dx + dy * dy + dz * dz;
-            let mut near = squared.simd_le(reach).to_bitmask() & inside;
-            let ids = u32x8::new(*ids);
-            if LIMITED {
-                // In a crowd nearly every block ends here. Without a limit about half do, at
-                // random, and the mispredicted jump would cost more than appending nothing.
-                if near == 0 {
+    /// The definition of [`Self::take`], and of [`Self::take_all`], which needs nobody held because
+    /// there is room: one entity after the other.
+    fn take_each(
+        &mut self,
+        blocks: &[Block],
+        ring: Ring,
+        probe: &Probe,
+        held: Option<&HeldSet>,
+    ) {
+        for place in 0..self.plan.len {
+            let word = self.plan.words[place];
+            let block = &blocks[(word >> 8) as usize];
+            for lane in (0..LANES).filter(|lane| word >> lane & 1 == 1) {
+                let position = block.position.map(|axis| axis[lane]);
+                let squared = distance_squared(position, probe.viewer);
+                if squared <= ring.inner || squared > ring.outer {
                     continue;
                 }
+                let is_sure = squared <= probe.enter_squared;
+                let candidates = if is_sure { &mut self.found } else { &mut self.doubtful };
+                candidates.push(squared, block.ids[lane], block.rows[lane]);
+                if let Some(held) = held.filter(|_| candidates.is_almost_full()) {
+                    self.judge(held);
+                    self.select(SPARE);
+                }
+            }
+        }
+        self.passed += self.plan.entities;
+        self.forget_plan();
+    }
+
+    /// Goes on with the plan until it or a buffer ends; gives how far. `LIMITED` tells whether
+    /// there is a limit, `DOUBTS` whether some may be beyond the enter distance.
+    fn take_some<const LIMITED: bool, const DOUBTS: bool>(
+        &mut self,
+        done: usize,
+        blocks: &[Block],
+        ring: Ring,
+        probe: &Probe,
+    ) -> usize {
+        let viewer = probe.viewer.map(f32x8::splat);
+        let enter = f32x8::splat(probe.enter_squared);
+        let inner = f32x8::splat(ring.inner);
+        let outer = f32x8::splat(ring.outer.min(self.limit.squared));
+        let (mut found, mut doubtful) = (self.found.len, self.doubtful.len);
+        let mut place = done;
+        while place < self.plan.len && !Found::is_almost(found) && !Found::is_almost(doubtful) {
+            let word = self.plan.words[place];
+            place += 1;
+            let block = &blocks[(word >> 8) as usize];
+            let squared = block.squared(viewer);
+            let mut near = (squared.simd_le(outer) & squared.simd_gt(inner)).to_bitmask() & word;
+            let (ids, rows) = (u32x8::new(block.ids), u32x8::new(block.rows));
+            if LIMITED {
                 near &= self.limit.admits(squared, ids);
                 if near == 0 {
                     continue;
                 }
             }
-            let sure = near & squared.simd_le(enter).to_bitmask();
-            let rows = u32x8::new(*rows);
-            self.found.append(sure, squared, ids, rows);
-            // N.B. A branch around this append, which has nothing to do three times in four, was
-            // slower: 290 ns per query instead of 240.
-            self.ring.append(near & !sure, squared, ids, rows);
-            if self.found.is_almost_full() || self.ring.is_almost_full() {
-                return (block + 1) * LANES;
+            if DOUBTS {
+                let sure = near & squared.simd_le(enter).to_bitmask();
+                doubtful = self.doubtful.put(doubtful, near & !sure, squared, ids, rows);
+                near = sure;
             }
+            found = self.found.put(found, near, squared, ids, rows);
         }
-        padded
+        (self.found.len, self.doubtful.len) = (found, doubtful);
+        place
     }
 
-    /// Moves the held ones of the candidates between enter and leave distance to the found.
-    fn judge_ring(&mut self, held: &HeldSet) {
-        for i in 0..self.ring.len {
-            let row = self.ring.rows[i];
-            if held.holds(row) {
-                if self.found.is_almost_full() {
-                    self.select(SPARE);
-                }
-                self.found.push(self.ring.squared[i], self.ring.ids[i], row);
+    /// Moves the held ones of the doubtful to the found, and drops the row that is left out. Done
+    /// before any are counted or chosen.
+    #[inline(always)]
+    pub(super) fn judge(&mut self, held: &HeldSet) {
+        for place in 0..self.doubtful.len {
+            if self.found.len == BUFFER {
+                self.leave_one_out();
+                self.select(SPARE);
             }
+            self.found.push_if(held.holds(self.doubtful.rows[place]), &self.doubtful, place);
         }
-        self.ring.len = 0;
+        self.doubtful.len = 0;
+        self.leave_one_out();
+    }
+
+    #[inline(always)]
+    fn leave_one_out(&mut self) {
+        if let Some(place) = self.left_out.and_then(|row| self.found.find(self.judged, row)) {
+            self.found.swap_remove(place);
+        }
+        self.judged = self.found.len;
+    }
+
+    /// Whether the K nearest are among the candidates, if all within `squared` are.
+    pub(super) fn has_enough_within(&mut self, squared: f32) -> bool {
+        self.found.count_within(squared) >= VISIBLE_MAX
+    }
+
+    /// Ends the queries of an index: keeps the K nearest.
+    pub fn finish(&mut self) {
+        self.select(0);
     }
 
     /// Keeps the K smallest keys and up to `spare` more, and lowers the limit to the largest of
     /// them. The spare ones save most of the search for the limit while the query still runs.
     fn select(&mut self, spare: usize) {
         if self.found.len > VISIBLE_MAX + spare {
-            self.drop_left_out();
-        }
-        if self.found.len > VISIBLE_MAX + spare {
             self.limit = self.found.limit(VISIBLE_MAX, VISIBLE_MAX + spare);
             self.found.retain(self.limit);
+            self.judged = self.found.len;
         }
     }
 }
+
+impl Block {
+    /// Squared distances to `viewer`: what [`distance_squared`] defines.
+    #[inline(always)]
+    fn squared(&self, viewer: [f32x8; 3]) -> f32x8 {
+        let [dx, dy, dz] = [0, 1, 2].map(|axis| f32x8::new(self.position[axis]) - viewer[axis]);
+        dx * dx + dy * dy + dz * dz
+    }
+}
+
+/// The words of eight whole blocks in a row.
+const PLAN_WORDS: [u32; LANES] = {
+    let mut words = [0xFF; LANES];
+    let mut block = 0;
+    while block < LANES {
+        words[block] |= (block as u32) << 8;
+        block += 1;
+    }
+    words
+};

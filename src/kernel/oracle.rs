@@ -24,6 +24,7 @@ struct Scene {
     grid: Grid,
     held: HeldSet,
     left_out: Option<u32>,
+    everybody: bool,
     nearest: Nearest,
 }
 
@@ -40,8 +41,9 @@ impl Scene {
         let grid = Grid::new(entities.len(), radius);
         let held = HeldSet::new(entities.len() + OFFSET as usize);
         let nearest = Nearest::new();
-        let left_out = None;
-        let mut scene = Self { name, seed, entities, radius, grid, held, left_out, nearest };
+        let (left_out, everybody) = (None, false);
+        let mut scene =
+            Self { name, seed, entities, radius, grid, held, left_out, everybody, nearest };
         scene.rebuild();
         scene
     }
@@ -83,10 +85,10 @@ impl Scene {
         self.left_out.iter().for_each(|&row| self.nearest.leave_out(row));
         for kind in Kind::ALL {
             let (enter_squared, leave_squared) = self.squares(kind);
-            let probe = Probe { viewer, enter_squared, leave_squared };
+            let probe = Probe { viewer, enter_squared, leave_squared, everybody: self.everybody };
             self.grid.gather(kind, &probe, &self.held, &mut self.nearest);
         }
-        self.nearest.finish(&self.held);
+        self.nearest.finish();
     }
 
     /// Compares one query with the oracle; gives what was found.
@@ -117,7 +119,7 @@ impl Scene {
 
 type Place = fn(&mut Seeded) -> [f32; 3];
 
-const PLACES: [(&str, Place); 7] = [
+const PLACES: [(&str, Place); 10] = [
     ("uniform", |random| {
         [random.float(0.0, EDGE_XY), random.float(0.0, EDGE_XY), random.float(0.0, EDGE_Z)]
     }),
@@ -128,6 +130,9 @@ const PLACES: [(&str, Place); 7] = [
     }),
     ("one cell", |random| [random.float(4e5, 4.001e5), random.float(4e5, 4.001e5), 0.0]),
     ("one point", |_| [123_456.7, 345_678.9, 12.0]),
+    ("two metres", |random| [random.float(4e5, 4.002e5), random.float(4e5, 4.002e5), 0.0]),
+    ("a queue along a wall", |random| [random.float(4e5, 4.05e5), 0.0, 0.0]),
+    ("a tower", |random| [5e5, random.float(4e5, 4.05e5), random.float(0.0, EDGE_Z)]),
     ("edges of the map", |random| {
         let mut side = || [0.0, EDGE_XY, random.float(0.0, EDGE_XY)][random.below(3) as usize];
         [side(), side(), 0.0]
@@ -195,6 +200,7 @@ fn check_scenes(
                 let mut random = Seeded(seed);
                 let entities = entities(&mut random, count, place, kind);
                 let mut scene = Scene::new(name, seed, radius, entities);
+                scene.everybody = count > Grid::heap(count);
                 for viewer in viewers(&mut random, &scene) {
                     scene.check(viewer);
                     scene.hold_found(&mut random);
@@ -261,11 +267,52 @@ fn a_grid_shows_the_last_rebuild_only() {
 }
 
 #[test]
+fn what_a_query_passes_does_not_grow_with_the_crowd() {
+    let player = |_: &mut Seeded| Some(Kind::Player);
+    // Of a tower all is read: cells have no height.
+    for (name, place) in PLACES.into_iter().filter(|(name, _)| *name != "a tower") {
+        let mut most = 0;
+        for count in [1000, 2000, 4000, 8000, 16_000] {
+            let mut random = Seeded(60);
+            let crowd = entities(&mut random, count, place, player);
+            let mut scene = Scene::new(name, 60, Kind::ALL.map(Kind::radius), crowd);
+            for at in (0..count).step_by(count / 100) {
+                scene.query(scene.entities[at].position);
+                most = most.max(scene.nearest.passed());
+            }
+        }
+        println!("{name}: {most}");
+        assert!(most <= 2 * Grid::heap(16_000), "{name}: {most} passed");
+    }
+}
+
+#[test]
+fn of_a_heap_everybody_is_found_who_is_asked_for_and_else_the_first_rows() {
+    let heap = Grid::heap(0) as u32;
+    let mut random = Seeded(90);
+    let player = |_: &mut Seeded| Some(Kind::Player);
+    let place: Place = |_| [3e5, 3e5, 0.0];
+    let crowd = entities(&mut random, 3 * heap as usize, place, player);
+    let mut scene = Scene::new("heap", 90, Kind::ALL.map(Kind::radius), crowd);
+    scene.query([3e5, 3e5, 0.0]);
+    assert_eq!(scene.nearest.len(), VISIBLE_MAX);
+    assert_eq!(scene.nearest.passed(), heap as usize);
+    assert!(scene.nearest.rows().iter().all(|row| (OFFSET..OFFSET + heap).contains(row)));
+    scene.everybody = true;
+    scene.check([3e5, 3e5, 0.0]);
+    scene.check([3e5 + 1.0, 3e5, 7.0]);
+    // The rest of the world is none the wiser.
+    let (mut rows, all) = (scene.grid.rows_by_place(Kind::Player), OFFSET..OFFSET + 3 * heap);
+    rows.sort_unstable();
+    assert!(rows.into_iter().eq(all));
+}
+
+#[test]
 fn several_grids_asked_in_turn_answer_like_one() {
     for seed in 50..60 {
         let mut random = Seeded(seed);
         let player = |_: &mut Seeded| Some(Kind::Player);
-        let all = entities(&mut random, 900, PLACES[seed as usize % 7].1, player);
+        let all = entities(&mut random, 900, PLACES[seed as usize % 10].1, player);
         let radius = Kind::ALL.map(Kind::radius);
         let viewer = all[0].position;
         let mut whole = Scene::new("whole", seed, radius, all);
@@ -282,9 +329,9 @@ fn several_grids_asked_in_turn_answer_like_one() {
             let seats: Vec<_> = (first..).take(part.len()).collect();
             grid.rebuild(&ids, &seats, [&x, &y, &z], |row| part[row].kind);
             let (enter_squared, leave_squared) = whole.squares(Kind::Player);
-            let probe = Probe { viewer, enter_squared, leave_squared };
+            let probe = Probe { viewer, enter_squared, leave_squared, everybody: false };
             grid.gather(Kind::Player, &probe, &whole.held, &mut nearest);
-            nearest.finish(&whole.held);
+            nearest.finish();
         }
         let mut found = nearest.rows().to_vec();
         found.sort_unstable();
@@ -299,7 +346,7 @@ fn rows_by_place_are_the_rows_of_the_kind() {
     let crowd = entities(&mut random, 700, PLACES[0].1, mixed);
     let scene = Scene::new("mixed", 70, Kind::ALL.map(Kind::radius), crowd);
     for kind in Kind::ALL {
-        let mut rows = scene.grid.rows_by_place(kind).to_vec();
+        let mut rows = scene.grid.rows_by_place(kind);
         rows.sort_unstable();
         let of_kind = (0..700).filter(|&row| scene.entities[row as usize].kind == Some(kind));
         let of_kind = of_kind.map(|row| row + OFFSET);
@@ -313,7 +360,7 @@ fn a_crowd_is_cut_the_same_however_often_the_grid_was_rebuilt() {
     let player = |_: &mut Seeded| Some(Kind::Player);
     let crowd = entities(&mut random, 3000, PLACES[1].1, player);
     let mut scene = Scene::new("clustered", 80, Kind::ALL.map(Kind::radius), crowd);
-    let first = scene.grid.rows_by_place(Kind::Player).to_vec();
+    let first = scene.grid.rows_by_place(Kind::Player);
     for _ in 0..5 {
         scene.rebuild();
         assert_eq!(scene.grid.rows_by_place(Kind::Player), first);

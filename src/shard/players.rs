@@ -219,12 +219,16 @@ fn place(rules: &EntryRules, player: &Player) -> [f32; 3] {
     let (x, y) = (share(), share());
     match rules.spawn {
         SpawnRule::Uniform => [x * MAP_XY, y * MAP_XY, 0.0],
-        SpawnRule::Plaza => {
-            let side = 10_000.0;
-            let corner = (MAP_XY - side) / 2.0;
-            [corner + x * side, corner + y * side, 0.0]
-        }
+        SpawnRule::Plaza => within([x, y], 10_000.0),
+        SpawnRule::Blob => within([x, y], 500.0),
     }
+}
+
+/// A place in the square with sides of `side` centimetres at the centre of the map.
+fn within(share: [f32; 2], side: f32) -> [f32; 3] {
+    let corner = (MAP_XY - side) / 2.0;
+    let [x, y] = share.map(|share| corner + share * side);
+    [x, y, 0.0]
 }
 
 #[cfg(test)]

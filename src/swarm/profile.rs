@@ -8,8 +8,15 @@ use std::str::FromStr;
 const EDGE: f32 = 20_000.0;
 /// Half of the side of the square in which the plaza profile gathers, cm.
 const PLAZA_HALF: f32 = 5_000.0;
+/// The same of the blob profile.
+const BLOB_HALF: f32 = 250.0;
 /// Inputs a heading lasts: this many and up to four times as many.
 const STRIDE: u16 = 60;
+/// The same in the blob, where who walks on is outside at once.
+const BLOB_STRIDE: u16 = 8;
+/// Length of a walker's stick, of 127, and of those in the blob, who shuffle.
+const STICK: f32 = 127.0;
+const BLOB_STICK: f32 = 40.0;
 /// One input in this many jumps.
 const JUMP_EVERY: u64 = 600;
 
@@ -20,19 +27,22 @@ pub enum Profile {
     Uniform,
     /// All on one square of 100 m at the centre of the map.
     Plaza,
+    /// All in one cell, a square of 5 m at the centre of the map, shuffling.
+    Blob,
     /// Spread like uniform, and standing still.
     Idle,
 }
 
 impl Profile {
     /// All profiles.
-    pub const ALL: [Self; 3] = [Self::Uniform, Self::Plaza, Self::Idle];
+    pub const ALL: [Self; 4] = [Self::Uniform, Self::Plaza, Self::Blob, Self::Idle];
 
     /// The word used on the command line and in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Uniform => "uniform",
             Self::Plaza => "plaza",
+            Self::Blob => "blob",
             Self::Idle => "idle",
         }
     }
@@ -43,6 +53,7 @@ impl Profile {
         let (low, side) = match self {
             Self::Uniform | Self::Idle => (0.0, MAP_XY),
             Self::Plaza => (MAP_XY / 2.0 - PLAZA_HALF, 2.0 * PLAZA_HALF),
+            Self::Blob => (MAP_XY / 2.0 - BLOB_HALF, 2.0 * BLOB_HALF),
         };
         let mut coordinate = || (low + random.unit() * (side - 1.0)) as i32;
         [coordinate(), coordinate(), 0]
@@ -56,7 +67,7 @@ impl FromStr for Profile {
         Self::ALL
             .into_iter()
             .find(|profile| profile.name() == word)
-            .ok_or_else(|| format!("unknown profile `{word}`: use uniform, plaza or idle"))
+            .ok_or_else(|| format!("unknown profile `{word}`: use uniform, plaza, blob or idle"))
     }
 }
 
@@ -99,13 +110,18 @@ impl Walk {
 
     fn turn(&mut self, profile: Profile, position: Option<[f32; 3]>) {
         let random = self.random.next();
-        self.left = STRIDE + (random % (3 * u64::from(STRIDE))) as u16;
+        let (stride, stick) = match profile {
+            Profile::Blob => (BLOB_STRIDE, BLOB_STICK),
+            Profile::Uniform | Profile::Plaza | Profile::Idle => (STRIDE, STICK),
+        };
+        self.left = stride + (random % (3 * u64::from(stride))) as u16;
         let mut yaw = (random >> 32) as u16;
         if let Some([x, y, _]) = position {
             let (dx, dy) = (MAP_XY / 2.0 - x, MAP_XY / 2.0 - y);
             let limit = match profile {
                 Profile::Uniform | Profile::Idle => MAP_XY / 2.0 - EDGE,
                 Profile::Plaza => PLAZA_HALF,
+                Profile::Blob => BLOB_HALF,
             };
             if dx.abs() > limit || dy.abs() > limit {
                 // Roughly to the centre: within an eighth of a turn of it.
@@ -114,12 +130,12 @@ impl Walk {
             }
         }
         let (sin, cos) = (f32::from(yaw) * (std::f32::consts::TAU / 65_536.0)).sin_cos();
-        let sprint = if random >> 20 & 7 == 0 { buttons::SPRINT } else { 0 };
+        let sprints = profile != Profile::Blob && random >> 20 & 7 == 0;
         self.held = InputFrame {
-            move_x: (cos * 127.0) as i8,
-            move_y: (sin * 127.0) as i8,
+            move_x: (cos * stick) as i8,
+            move_y: (sin * stick) as i8,
             yaw,
-            buttons: sprint,
+            buttons: if sprints { buttons::SPRINT } else { 0 },
         };
     }
 }
@@ -159,6 +175,7 @@ const _: () = assert!(PLAZA_HALF * 2.0 < MAP_XY, "the plaza lies on the map");
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::movement::{AXIS_FULL, WALK_SPEED};
 
     #[test]
     fn spawns_cover_the_map_in_uniform_and_the_square_in_plaza() {
@@ -197,13 +214,30 @@ mod tests {
 
     #[test]
     fn whoever_leaves_the_plaza_or_nears_the_edge_walks_back() {
-        for profile in [Profile::Plaza, Profile::Uniform] {
+        for profile in [Profile::Plaza, Profile::Blob, Profile::Uniform] {
             for position in [[10.0, 10.0, 0.0], [819_000.0, 409_600.0, 0.0]] {
                 let mut walk = Walk::new(5, 1);
                 let step = walk.step(profile, || Some(position));
                 let towards = [409_600.0 - position[0], 409_600.0 - position[1]];
                 let dot = f32::from(step.move_x) * towards[0] + f32::from(step.move_y) * towards[1];
                 assert!(dot > 0.0, "{profile:?} {step:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_blob_stays_in_its_cell() {
+        for index in 0..50 {
+            let mut walk = Walk::new(3, index);
+            let mut place = Profile::Blob.spawn(3, index).map(|axis| axis as f32);
+            let centre = MAP_XY / 2.0;
+            for tick in 0..3000 {
+                let inside = place[..2].iter().all(|at| (at - centre).abs() <= BLOB_HALF + 200.0);
+                assert!(inside, "player {index}, tick {tick}: {place:?}");
+                let step = walk.step(Profile::Blob, || Some(place));
+                let speed = WALK_SPEED / AXIS_FULL / 60.0;
+                place[0] += f32::from(step.move_x) * speed;
+                place[1] += f32::from(step.move_y) * speed;
             }
         }
     }

@@ -50,13 +50,6 @@ impl Index {
         self.leave_squared[kind as usize]
     }
 
-    /// The seats of a kind, neighbours near each other. Asking [`Self::visible`] for viewers in
-    /// this order is a third faster than in random order, since one query warms the cache for the
-    /// next.
-    pub fn rows_by_place(&self, kind: Kind) -> &[u32] {
-        self.grid.rows_by_place(kind)
-    }
-
     /// Bytes of all allocations.
     pub fn memory_bytes(&self) -> usize {
         self.grid.memory_bytes()
@@ -65,7 +58,10 @@ impl Index {
     /// Adds to `out` what can be seen from `viewer`: entities within the enter distance of their
     /// kind, those in `held` within the leave distance, and of all these (and those already in
     /// `out`) the `VISIBLE_MAX` nearest by (d², id), where d² is
-    /// `kernel::nearest::distance_squared`. Exact.
+    /// `kernel::nearest::distance_squared`. Exact, with one exception: of a heap of more than
+    /// `kernel::grid::Grid::heap` entities (1,024) of one kind in a square of 12.5 cm, those in the
+    /// last rows are not seen. What it costs follows `VISIBLE_MAX`, not the crowd:
+    /// `Nearest::passed` counts it.
     ///
     /// The viewer's own entity is not excluded; entities that are invisible are not in the index.
     pub fn visible(&self, viewer: [f32; 3], held: &HeldSet, out: &mut Nearest) {
@@ -79,23 +75,29 @@ impl Index {
                 viewer,
                 enter_squared: self.enter_squared[kind as usize] * share,
                 leave_squared: self.leave_squared[kind as usize] * share,
+                everybody: false,
             };
             self.grid.gather(kind, &probe, held, out);
         }
-        out.finish(held);
+        out.finish();
     }
 }
 
 impl Index {
     /// Adds to `out` who can be attacked within `reach` centimetres of `place`, as
-    /// [`Self::visible`] does with the distances of interest.
+    /// [`Self::visible`] does with the distances of interest; exact for any heap.
     pub(super) fn within(&self, place: [f32; 3], reach: f32, nobody: &HeldSet, out: &mut Nearest) {
         let squared = reach * reach;
         for kind in TARGETS {
-            let probe = Probe { viewer: place, enter_squared: squared, leave_squared: squared };
+            let probe = Probe {
+                viewer: place,
+                enter_squared: squared,
+                leave_squared: squared,
+                everybody: true,
+            };
             self.grid.gather(kind, &probe, nobody, out);
         }
-        out.finish(nobody);
+        out.finish();
     }
 }
 

@@ -170,6 +170,8 @@ pub(crate) struct Stage {
     pub(crate) desks: Vec<Desk>,
     /// How long each tick is said to have taken.
     pub(crate) busy: Nanos,
+    /// Whether everybody lets go of the stick.
+    pub(crate) rests: bool,
     clock: StageClock,
     pub(crate) keeper: Keeper,
     /// What it takes to make a shard like the first ones.
@@ -229,6 +231,7 @@ impl Stage {
         let mut stage = Self {
             desks: desks.map(|(member, links)| Desk::new(config, member, links, players)).collect(),
             busy: Nanos(0),
+            rests: false,
             clock: StageClock::default(),
             keeper: keeper.clone(),
             config,
@@ -299,6 +302,7 @@ impl Stage {
 
     /// Every player walks on and acknowledges its newest snapshot.
     pub(crate) fn prepare_inputs(&mut self) {
+        let rests = self.rests;
         for player in 0..self.bots.len() {
             self.packet(player, Channel::Unreliable, |writer, bot| {
                 bot.input += 1;
@@ -309,6 +313,7 @@ impl Stage {
                     yaw: (turn & 0xFFFF) as u16,
                     buttons: (turn >> 8) as u16 & buttons::ATTACK,
                 };
+                let frame = if rests { InputFrame::default() } else { frame };
                 put_input_frames(writer, bot.input, &[frame; 3][..bot.input.min(3) as usize]);
             });
         }

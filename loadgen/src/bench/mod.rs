@@ -50,7 +50,7 @@ pub(crate) struct BenchArgs {
     /// Players that a player sees, about; decides the distance of sight.
     #[arg(long, default_value_t = 50)]
     visible: u32,
-    /// How the players move: uniform, plaza or idle.
+    /// How the players move: uniform, plaza (all on 100 m), blob (all on 5 m) or idle.
     #[arg(long, default_value = "uniform")]
     profile: Profile,
     /// How the server moves datagrams: auto, uring or mmsg.
