@@ -103,6 +103,7 @@ fn a_player_costs_the_same_in_a_crowd_of_any_size() {
 fn in_a_crowd_everybody_is_told_of_the_nearest_and_of_nobody_else() {
     const PLAYERS: usize = 1000;
     let setup = Setup {
+        seed: 1,
         spawn: SpawnRule::Blob,
         interest: InterestConfig::default(),
         players: PLAYERS,

@@ -307,13 +307,7 @@ impl Nearest {
 
     /// The definition of [`Self::take`], and of [`Self::take_all`], which needs nobody held because
     /// there is room: one entity after the other.
-    fn take_each(
-        &mut self,
-        blocks: &[Block],
-        ring: Ring,
-        probe: &Probe,
-        held: Option<&HeldSet>,
-    ) {
+    fn take_each(&mut self, blocks: &[Block], ring: Ring, probe: &Probe, held: Option<&HeldSet>) {
         for place in 0..self.plan.len {
             let word = self.plan.words[place];
             let block = &blocks[(word >> 8) as usize];
