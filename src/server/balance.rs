@@ -21,15 +21,15 @@ const REST: Nanos = Nanos::from_ms(3_000);
 
 /// Players that are to move from shard to shard, by index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shift {
-    pub(super) from: usize,
-    pub(super) to: usize,
-    pub(super) players: usize,
+pub(crate) struct Shift {
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+    pub(crate) players: usize,
 }
 
 /// Watches the loads of the shards.
 #[derive(Debug)]
-pub(super) struct Balance {
+pub(crate) struct Balance {
     /// Whether it moves anybody.
     enabled: bool,
     cpu_ns: Vec<u64>,
@@ -39,7 +39,7 @@ pub(super) struct Balance {
 
 impl Balance {
     /// For `shards` shards.
-    pub(super) fn new(shards: usize, enabled: bool) -> Self {
+    pub(crate) fn new(shards: usize, enabled: bool) -> Self {
         Self { enabled, cpu_ns: vec![0; shards], since: Nanos(0), rest_until: REST }
     }
 

@@ -4,14 +4,15 @@
 //! packet, and reported as one [`StartError`] that names cause and fix. Called by `cli`, by `demo`
 //! and by the tests.
 
-mod balance;
+pub(crate) mod balance;
 mod explainer;
 mod files;
-mod gate_thread;
+mod housekeeping;
 mod plan;
-mod residents;
+pub(crate) mod reception;
+pub(crate) mod residents;
 mod shard_thread;
-mod supervisor;
+pub(crate) mod supervisor;
 
 pub use files::RunDir;
 pub use plan::CorePlan;
@@ -25,9 +26,9 @@ use crate::net::{Backend, BindConfig, PortConfig, SocketGroup, choose_backend};
 use crate::shard::{EntryRules, Fault, ForwardRoom, Pace, Page, ShardConfig};
 use crate::time::{Entropy, Nanos};
 use balance::{Balance, Shift};
-use gate_thread::GateThread;
+use housekeeping::GateThread;
 use residents::Residents;
-use shard_thread::Recipe;
+use shard_thread::{Recipe, ShardThreads};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -164,7 +165,8 @@ impl Server {
             counters: Arc::default(),
         });
         let recipes = recipes.collect::<Vec<_>>();
-        let shard_counters = recipes.iter().map(|recipe| Arc::clone(&recipe.counters)).collect();
+        let shard_counters: Vec<_> =
+            recipes.iter().map(|recipe| Arc::clone(&recipe.counters)).collect();
         let pace = Pace {
             rate: config.tick_rate(),
             origin: clock.now().plus(START_DELAY),
@@ -182,14 +184,18 @@ impl Server {
         } else {
             ForwardRoom::unsteered(recipes.len(), config.players_per_shard())
         };
-        let (supervisor, shards, memory) = supervisor::start(
-            recipes,
-            config.world.entities as usize,
+        let world = supervisor::World {
+            counters: shard_counters.clone(),
+            rows: config.world.entities as usize,
+            entities: recipes[0].shard.entities,
             page,
             pace,
-            Nanos::from_ms(u64::from(config.server.watchdog_ms)),
+            patience: Nanos::from_ms(u64::from(config.server.watchdog_ms)),
             room,
-        )?;
+        };
+        let mut threads = ShardThreads::new(recipes)?;
+        let (supervisor, shards, memory) =
+            supervisor::start(world, &mut |place, ties| threads.launch(place, ties))?;
         self.memory_bytes = memory;
         let (to_gate, drills) = mpsc::sync_channel(DRILLS_MAX);
         self.drills = Some(to_gate);
@@ -198,6 +204,7 @@ impl Server {
             socket: self.socket(0),
             gate: gate_config(config, keys, self.plan.shards.len())?,
             clock,
+            threads,
             supervisor,
             residents: Residents::new(config.world.npcs, config.world.seed),
             shards,

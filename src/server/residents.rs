@@ -22,7 +22,7 @@ struct Resident {
 
 /// All NPCs of a server.
 #[derive(Debug)]
-pub(super) struct Residents {
+pub(crate) struct Residents {
     seed: u64,
     /// By number; `None` until it has an entity.
     homes: Vec<Option<Resident>>,
@@ -32,7 +32,7 @@ pub(super) struct Residents {
 
 impl Residents {
     /// `count` NPCs, who begin where `seed` says.
-    pub(super) fn new(count: u32, seed: u64) -> Self {
+    pub(crate) fn new(count: u32, seed: u64) -> Self {
         Self { seed, homes: vec![None; count as usize], waiting: (0..count).collect() }
     }
 

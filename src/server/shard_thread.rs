@@ -1,12 +1,12 @@
 //! The thread of one shard: pinned, with a port that was opened on it.
 
+use super::supervisor::{Ties, name_of};
 use super::{StartError, port_failed, say};
-use crate::exchange::Member;
 use crate::host::clock::Clock;
 use crate::host::cores;
 use crate::metrics::Counters;
 use crate::net::{Backend, BoundSocket, Port, PortConfig, open_port};
-use crate::shard::{self, Links, Pace, Page, Shard, ShardConfig, ShardEnd, Waiters};
+use crate::shard::{self, Shard, ShardConfig};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -23,25 +23,23 @@ pub(super) struct Recipe {
     pub(super) counters: Arc<Counters>,
 }
 
-/// What ties a shard to the others and to the gate.
-pub(super) struct Ties {
-    pub(super) member: Member<Page>,
-    pub(super) links: Links,
-    pub(super) waiters: Arc<Waiters>,
-    pub(super) mail: ShardEnd,
-    pub(super) pace: Pace,
+/// A thread that is ready to meet the others.
+struct Started {
+    /// Bytes the shard holds for good.
+    memory: usize,
+    thread: JoinHandle<Result<(), StartError>>,
 }
 
-/// A thread that is ready to meet the others.
-pub(super) struct Started {
-    /// Bytes the shard holds for good.
-    pub(super) memory: usize,
-    pub(super) thread: JoinHandle<Result<(), StartError>>,
+/// The threads of the shards of a server.
+pub(super) struct ShardThreads {
+    recipes: Vec<Recipe>,
+    starter: Starter,
+    threads: Vec<JoinHandle<Result<(), StartError>>>,
 }
 
 /// Starts threads of shards on behalf of others. A thread inherits core and priority of the one
 /// that starts it, and the gate's, which finds out that a shard was lost, are not for shards.
-pub(super) struct Starter(mpsc::SyncSender<Order>);
+struct Starter(mpsc::SyncSender<Order>);
 
 struct Order {
     recipe: Recipe,
@@ -49,9 +47,32 @@ struct Order {
     answer: mpsc::SyncSender<Result<Started, StartError>>,
 }
 
+impl ShardThreads {
+    /// None yet; they will be made by these recipes, one per place.
+    pub(super) fn new(recipes: Vec<Recipe>) -> Result<Self, StartError> {
+        Ok(Self { recipes, starter: Starter::spawn()?, threads: Vec::new() })
+    }
+
+    /// Starts the thread of the shard at `place` and waits until it is ready. Returns the bytes
+    /// that it holds for good.
+    pub(super) fn launch(&mut self, place: usize, ties: Ties) -> Result<usize, StartError> {
+        let Started { memory, thread } = self.starter.start(&self.recipes[place], ties)?;
+        self.threads.push(thread);
+        Ok(memory)
+    }
+
+    /// Waits for the threads that have ended. One that stands still is left alone.
+    pub(super) fn join(&mut self) {
+        for thread in self.threads.drain(..).filter(JoinHandle::is_finished) {
+            // How it ended was said when it did.
+            let _ = thread.join();
+        }
+    }
+}
+
 impl Starter {
     /// A starter that passes on core and priority of the calling thread. It ends with this value.
-    pub(super) fn spawn() -> Result<Self, StartError> {
+    fn spawn() -> Result<Self, StartError> {
         let (orders, inbox) = mpsc::sync_channel::<Order>(1);
         let serve = move || {
             for Order { recipe, ties, answer } in inbox {
@@ -67,7 +88,7 @@ impl Starter {
     }
 
     /// Starts a shard and waits until it is ready.
-    pub(super) fn start(&self, recipe: &Recipe, ties: Ties) -> Result<Started, StartError> {
+    fn start(&self, recipe: &Recipe, ties: Ties) -> Result<Started, StartError> {
         let (answer, result) = mpsc::sync_channel(1);
         let gone = |_| StartError("the thread that starts shards is gone".to_owned());
         let order = Order { recipe: recipe.clone(), ties, answer };
@@ -94,9 +115,8 @@ impl Recipe {
         }
     }
 
-    /// What the thread is called.
-    pub(super) fn name(&self) -> String {
-        format!("shard-{}", self.shard.socket_index)
+    fn name(&self) -> String {
+        name_of(usize::from(self.shard.socket_index) - 1)
     }
 
     fn run(self, ties: Ties, ready: &mpsc::SyncSender<usize>) -> Result<(), StartError> {

@@ -3,20 +3,20 @@
 //! A shard is lost when its thread has ended, or when it has not arrived at the meeting of its tick
 //! for the time that the configuration allows while others wait. A thread that stands still may
 //! wake up at any time and read or write what it shares; so the exchange is closed, and whoever
-//! survived goes on in a new one. Called by the gate's thread in each turn of its loop.
+//! survived goes on in a new one. Starts no thread itself: the premises do. Called by `reception`
+//! in each turn of its loop.
 
-use super::shard_thread::{Recipe, Started, Starter, Ties};
-use super::{StartError, say};
+use super::StartError;
+use super::reception::Premises;
 use crate::exchange::{Keeper, Member};
 use crate::metrics::{Counter, Counters};
 use crate::shard::{
-    self, ForwardRoom, GateEnd, GateLinks, Links, Pace, Page, Regroup, ToShard, Waiters,
+    self, ForwardRoom, GateEnd, GateLinks, Links, Pace, Page, Regroup, ShardEnd, ToShard, Waiters,
 };
 use crate::time::Nanos;
 use crate::units::Tick;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 /// Most time that one turn of the loop counts as silence: if the whole process did not run, it is
 /// not the shards that stood still.
@@ -38,60 +38,70 @@ struct Watched {
     silent: Nanos,
 }
 
-/// Watches, and starts the threads of shards.
-pub(super) struct Supervisor {
-    recipes: Vec<Recipe>,
-    starter: Starter,
-    pace: Pace,
+/// What ties a shard to the others and to the gate.
+pub(crate) struct Ties {
+    pub(crate) member: Member<Page>,
+    pub(crate) links: Links,
+    pub(crate) waiters: Arc<Waiters>,
+    pub(crate) mail: ShardEnd,
+    pub(crate) pace: Pace,
+}
+
+/// What the shards of a server have in common.
+pub(crate) struct World {
+    /// By shard: its counters, which its replacements go on with.
+    pub(crate) counters: Vec<Arc<Counters>>,
+    /// Published rows of all shards together.
+    pub(crate) rows: usize,
+    /// Entities of one shard.
+    pub(crate) entities: usize,
     /// What a shard publishes before its first tick.
-    page: Page,
+    pub(crate) page: Page,
+    pub(crate) pace: Pace,
+    /// How long a shard may stand still; zero = for ever.
+    pub(crate) patience: Nanos,
+    /// Room for datagrams that came to the wrong socket.
+    pub(crate) room: ForwardRoom,
+}
+
+/// Watches, and replaces.
+pub(crate) struct Supervisor {
+    world: World,
     keeper: Keeper,
     waiters: Arc<Waiters>,
-    /// How long a shard may stand still; zero = for ever.
-    patience: Nanos,
     watched: Vec<Watched>,
     looked_at: Nanos,
     losses: VecDeque<Nanos>,
-    threads: Vec<JoinHandle<Result<(), StartError>>>,
     /// The gate's part of the links.
     gate_links: GateLinks,
-    /// Room for datagrams that came to the wrong socket.
-    room: ForwardRoom,
 }
 
-/// Starts the shards of `recipes` in a world of `rows` rows. Returns whoever watches over them, the
-/// gate's ends of their mail, and the bytes they hold for good.
-pub(super) fn start(
-    recipes: Vec<Recipe>,
-    rows: usize,
-    page: Page,
-    pace: Pace,
-    patience: Nanos,
-    room: ForwardRoom,
+/// How to bring the shard at a place to life; see [`Premises::launch`].
+pub(crate) type Launch<'a> = &'a mut dyn FnMut(usize, Ties) -> Result<usize, StartError>;
+
+/// Starts the shards of `world` with `launch`. Returns whoever watches over them, the gate's ends
+/// of their mail, and the bytes they hold for good.
+pub(crate) fn start(
+    world: World,
+    launch: Launch<'_>,
 ) -> Result<(Supervisor, Vec<GateEnd>, usize), StartError> {
-    let count = recipes.len();
-    let (keeper, members) = crate::exchange::exchange(count, rows, 0, &page);
-    let mut memory = members[0].memory_bytes() + room.memory_bytes(count);
-    let (gate_links, links) = shard::links(count, recipes[0].shard.entities, room);
-    let mut supervisor = Supervisor {
+    let count = world.counters.len();
+    let (keeper, members) = crate::exchange::exchange(count, world.rows, 0, &world.page);
+    let mut memory = members[0].memory_bytes() + world.room.memory_bytes(count);
+    let (gate_links, links) = shard::links(count, world.entities, world.room);
+    let supervisor = Supervisor {
         waiters: Arc::new(Waiters::new(count)),
         watched: vec![Watched::default(); count],
-        looked_at: pace.origin,
+        looked_at: world.pace.origin,
         losses: VecDeque::new(),
-        threads: Vec::new(),
         gate_links,
-        room,
-        recipes,
-        starter: Starter::spawn()?,
-        pace,
-        page,
+        world,
         keeper,
-        patience,
     };
     let mut ends = Vec::new();
     for (place, (member, links)) in members.into_iter().zip(links).enumerate() {
-        let (end, bytes) = supervisor.start_shard(place, member, links)?;
-        memory += bytes;
+        let (end, ties) = supervisor.tie(member, links);
+        memory += launch(place, ties)?;
         ends.push(end);
     }
     Ok((supervisor, ends, memory))
@@ -99,34 +109,32 @@ pub(super) fn start(
 
 impl Supervisor {
     /// The queues of datagrams that came to the wrong socket.
-    pub(super) fn gate_links(&mut self) -> &mut GateLinks {
+    pub(crate) fn gate_links(&mut self) -> &mut GateLinks {
         &mut self.gate_links
     }
 
     /// The exchange that is in use.
-    pub(super) fn keeper(&self) -> &Keeper {
+    pub(crate) fn keeper(&self) -> &Keeper {
         &self.keeper
     }
 
-    fn start_shard(
-        &mut self,
-        place: usize,
-        member: Member<Page>,
-        links: Links,
-    ) -> Result<(GateEnd, usize), StartError> {
+    /// What ties a new shard to the others, and the gate's end of its mail.
+    fn tie(&self, member: Member<Page>, links: Links) -> (GateEnd, Ties) {
         let (end, mail) = shard::pair();
-        let ties =
-            Ties { member, links, waiters: Arc::clone(&self.waiters), mail, pace: self.pace };
-        let Started { memory, thread } = self.starter.start(&self.recipes[place], ties)?;
-        self.threads.push(thread);
-        Ok((end, memory))
+        let waiters = Arc::clone(&self.waiters);
+        (end, Ties { member, links, waiters, mail, pace: self.world.pace })
     }
 
     /// Which shards are lost, by place; `None` if none is.
-    pub(super) fn watch(&mut self, now: Nanos, ends: &[GateEnd]) -> Option<Box<[bool]>> {
+    pub(super) fn watch(
+        &mut self,
+        now: Nanos,
+        ends: &[GateEnd],
+        premises: &impl Premises,
+    ) -> Option<Box<[bool]>> {
         let turn = now.since(self.looked_at).min(TURN_MAX);
         self.looked_at = self.looked_at.max(now);
-        let count = self.recipes.len();
+        let count = ends.len();
         let newest = self.keeper.newest();
         let oldest = (0..count).map(|place| self.keeper.arrived(place)).min().unwrap_or_default();
         let mut lost = vec![false; count].into_boxed_slice();
@@ -140,13 +148,14 @@ impl Supervisor {
             } else {
                 watched.silent = watched.silent.plus(turn);
             }
-            let patience = self.patience.0 * if all_are_there { ALONE } else { 1 };
+            let patience = self.world.patience.0 * if all_are_there { ALONE } else { 1 };
             let is_stalled = patience > 0 && watched.silent.0 >= patience;
             let has_ended = ends[place].from_shard.is_abandoned();
             if is_stalled || has_ended {
                 let how = if has_ended { "its thread ended" } else { "its thread stands still" };
-                let name = self.recipes[place].name();
-                say(&format!("{name} is lost: {how}; its players are disconnected, others go on"));
+                let name = name_of(place);
+                let event = "its players are disconnected, others go on";
+                premises.say(&format!("{name} is lost: {how}; {event}"));
                 lost[place] = true;
             }
         }
@@ -163,6 +172,7 @@ impl Supervisor {
         now: Nanos,
         lost: &[bool],
         ends: &mut [GateEnd],
+        premises: &mut impl Premises,
     ) -> Result<(), StartError> {
         let count = lost.iter().filter(|lost| **lost).count();
         self.losses.extend(std::iter::repeat_n(now, count));
@@ -173,21 +183,24 @@ impl Supervisor {
                 self.losses.len()
             )));
         }
-        let (keeper, members) = self.keeper.succeed(&self.page);
+        let (keeper, members) = self.keeper.succeed(&self.world.page);
         self.waiters.wake();
         self.waiters = Arc::new(Waiters::new(members.len()));
         let next = keeper.base() + 1;
         let start = now.plus(RESTART_DELAY);
-        self.pace.origin = Nanos(start.0.saturating_sub(self.pace.rate.start_ns(next.into())));
+        let pace = &mut self.world.pace;
+        pace.origin = Nanos(start.0.saturating_sub(pace.rate.start_ns(next.into())));
         self.keeper = keeper;
-        let entities = self.recipes[0].shard.entities;
-        let (gate_links, links) = shard::links(members.len(), entities, self.room);
+        let World { entities, room, .. } = self.world;
+        let (gate_links, links) = shard::links(members.len(), entities, room);
         self.gate_links.relink(gate_links, lost);
         for (place, (member, links)) in members.into_iter().zip(links).enumerate() {
             self.watched[place] = Watched { arrived: next - 1, silent: Nanos(0) };
             if lost[place] {
-                Counters::add(&self.recipes[place].counters, Counter::ShardsLost, 1);
-                ends[place] = self.start_shard(place, member, links)?.0;
+                Counters::add(&self.world.counters[place], Counter::ShardsLost, 1);
+                let (end, ties) = self.tie(member, links);
+                premises.launch(place, ties)?;
+                ends[place] = end;
                 continue;
             }
             let regroup = Regroup {
@@ -195,21 +208,18 @@ impl Supervisor {
                 links,
                 replaced: lost.into(),
                 waiters: Arc::clone(&self.waiters),
-                origin: self.pace.origin,
+                origin: self.world.pace.origin,
             };
             if ends[place].to_shard.send(ToShard::Regroup(Box::new(regroup))).is_err() {
                 // It does not read its mail, so it is about to be lost, too.
-                say(&format!("{} does not read its mail", self.recipes[place].name()));
+                premises.say(&format!("{} does not read its mail", name_of(place)));
             }
         }
         Ok(())
     }
+}
 
-    /// Waits for the threads of shards that have ended. One that stands still is left alone.
-    pub(super) fn join(&mut self) {
-        for thread in self.threads.drain(..).filter(JoinHandle::is_finished) {
-            // How it ended was said when it did.
-            let _ = thread.join();
-        }
-    }
+/// What the shard at `place` is called in messages, and its thread.
+pub(super) fn name_of(place: usize) -> String {
+    format!("shard-{}", place + 1)
 }

@@ -29,7 +29,7 @@ pub use laps::Timer;
 pub use links::{GateLinks, Links, links};
 pub use mail::{Fault, GateEnd, Regroup, ShardEnd, ToGate, ToShard, pair};
 pub use meeting::Waiters;
-pub use pacing::{Ended, Pace, run};
+pub use pacing::{Course, Ended, Pace, run};
 pub use page::{Page, Report};
 pub use players::EntryRules;
 pub use queue::{Receiver, Sender};
@@ -203,6 +203,11 @@ impl Shard {
         // The replacement stands on the lowest rung, and all must stand on the same.
         self.ladder = Ladder::new(self.config.rate);
         self.publish();
+    }
+
+    /// How to go on after another shard was lost, once the gate has said so.
+    pub fn take_regroup(&mut self) -> Option<Box<Regroup>> {
+        self.regroup.take()
     }
 
     /// This shard's part of the world, for whoever brings the shards together.

@@ -64,29 +64,83 @@ pub fn run(
     mut waiters: Arc<Waiters>,
     timer: &impl Timer,
 ) -> io::Result<Ended> {
-    let mut schedule = Schedule::new(pace.rate, pace.origin);
-    let mut busy = Nanos(0);
+    let mut course = Course::new(pace.rate, pace.origin);
     loop {
-        let planned = schedule.start_of(shard.tick + 1);
-        receive_until(shard, port, planned, pace.spin, timer)?;
-        let began = timer.now();
-        let late = began.since(planned);
-        shard.simulate(Report { late, busy, done: shard.is_done() }, timer);
-        let arrived = timer.now();
+        receive_until(shard, port, course.planned(shard), pace.spin, timer)?;
+        course.begin(shard, timer);
         while waiters.meet(&mut shard.member, pace.meeting_spin, timer) == Meeting::Closed {
             let Some(regroup) = await_regroup(shard, timer) else { return Ok(Ended::Expelled) };
-            schedule = Schedule::new(pace.rate, regroup.origin);
             waiters = Arc::clone(&regroup.waiters);
-            shard.rejoin(*regroup);
+            course.regroup(shard, *regroup);
         }
-        let waited = timer.now().since(arrived);
+        if course.finish(shard, port, timer)? {
+            return Ok(Ended::Done);
+        }
+    }
+}
+
+/// The course of a shard from tick to tick, without the waiting: [`run`] does that on a thread, and
+/// the simulator steps several shards in turn.
+///
+/// In each tick, at or after [`Self::planned`]: [`Self::begin`], then the shard arrives at the
+/// meeting. Once all have met, [`Self::finish`]; if the meeting was closed, [`Self::regroup`] and
+/// arrive again.
+#[derive(Clone, Copy, Debug)]
+pub struct Course {
+    schedule: Schedule,
+    /// What the last tick took, waiting for others left out.
+    busy: Nanos,
+    planned: Nanos,
+    began: Nanos,
+    arrived: Nanos,
+}
+
+impl Course {
+    /// Tick n is due n periods after `origin`.
+    pub fn new(rate: TickRate, origin: Nanos) -> Self {
+        let schedule = Schedule::new(rate, origin);
+        Self { schedule, busy: Nanos(0), planned: origin, began: origin, arrived: origin }
+    }
+
+    /// When the next tick of `shard` is due.
+    pub fn planned(&self, shard: &Shard) -> Nanos {
+        self.schedule.start_of(shard.tick + 1)
+    }
+
+    /// First half of a tick; then the shard is to arrive at the meeting.
+    pub fn begin(&mut self, shard: &mut Shard, timer: &impl Timer) {
+        self.planned = self.planned(shard);
+        self.began = timer.now();
+        let late = self.began.since(self.planned);
+        shard.simulate(Report { late, busy: self.busy, done: shard.is_done() }, timer);
+        self.arrived = timer.now();
+    }
+
+    /// Goes on in the exchange that succeeds the closed one; the shard is to arrive there.
+    pub fn regroup(&mut self, shard: &mut Shard, regroup: Regroup) {
+        self.schedule = Schedule::new(self.schedule.rate, regroup.origin);
+        shard.rejoin(regroup);
+    }
+
+    /// Second half of a tick, after the meeting. Tells whether all shards are done and end.
+    ///
+    /// # Errors
+    /// If the port is of no use any more.
+    pub fn finish(
+        &mut self,
+        shard: &mut Shard,
+        port: &mut dyn Port,
+        timer: &impl Timer,
+    ) -> io::Result<bool> {
+        let Self { schedule, began, planned, .. } = self;
+        let waited = timer.now().since(self.arrived);
         shard.replicate(port, timer)?;
         let ended = timer.now();
-        busy = Nanos(ended.since(began).0 - waited.0).plus(shard.intake);
+        self.busy = Nanos(ended.since(*began).0 - waited.0).plus(shard.intake);
         schedule.keep_pace(shard.tick, shard.ladder.shed());
         let next = schedule.start_of(shard.tick + 1);
-        shard.histograms.tick.saturating_record(ended.since(began).0);
-        shard.histograms.start_jitter.saturating_record(late.0);
+        shard.histograms.tick.saturating_record(ended.since(*began).0);
+        shard.histograms.start_jitter.saturating_record(began.since(*planned).0);
         shard.histograms.meeting.saturating_record(waited.0);
         if ended > next {
             shard.counters.add(Counter::Overruns, 1);
@@ -98,9 +152,7 @@ pub fn run(
             schedule.shift(behind);
             shard.counters.add(Counter::ScheduleShifts, 1);
         }
-        if shard.reports().all(|report| report.done) {
-            return Ok(Ended::Done);
-        }
+        Ok(shard.reports().all(|report| report.done))
     }
 }
 
@@ -142,7 +194,7 @@ fn await_regroup(shard: &mut Shard, timer: &impl Timer) -> Option<Box<Regroup>> 
     let start = timer.now();
     while timer.now().since(start) < REGROUP_PATIENCE && !shard.is_abandoned() {
         shard.read_mail(timer);
-        if let Some(regroup) = shard.regroup.take() {
+        if let Some(regroup) = shard.take_regroup() {
             return Some(regroup);
         }
         thread::sleep(REGROUP_NAP);
