@@ -12,7 +12,7 @@ use super::supervisor::{Supervisor, Ties};
 use crate::admin::AdminListener;
 use crate::gate::{Gate, GateAction, GateConfig, Moment};
 use crate::limits::DATAGRAM_MAX;
-use crate::metrics::{Counter, Counters, DropReason, Histograms};
+use crate::metrics::{Counters, DropReason, Histograms};
 use crate::net::{Datagram, Port};
 use crate::shard::{GateEnd, ToGate, ToShard};
 use crate::time::{Entropy, Nanos};
@@ -227,7 +227,6 @@ impl<P: Premises> Reception<P> {
                         self.gate.undelivered(id);
                         continue;
                     }
-                    self.counters.add(Counter::Accepted, 1);
                     self.disconnect(replaces, DisconnectReason::Replaced);
                     reply_len
                 }
