@@ -69,8 +69,14 @@ fn address(slot: usize) -> SocketAddr {
 impl Players {
     fn new() -> Self {
         let budget = BudgetRange::default();
-        let config =
-            SessionsConfig { socket_index: 1, capacity: 4_096, tick_hz: 60, seed: 1, budget };
+        let config = SessionsConfig {
+            socket_index: 1,
+            capacity: 4_096,
+            tick_hz: 60,
+            seed: 1,
+            path_secret: [1, 2],
+            budget,
+        };
         let mut players = Self {
             sessions: Sessions::new(config),
             counters: Counters::default(),

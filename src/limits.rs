@@ -67,6 +67,23 @@ pub const DISCONNECT_REPEATS: u8 = 3;
 pub const DISCONNECT_INTERVAL_MS: u64 = 50;
 /// Milliseconds between two announcements of a session's new connection id.
 pub const MOVED_INTERVAL_MS: u64 = 250;
+/// Packets each second that are opened although they come from an address that is neither the
+/// session's nor about to become it ...
+pub const STRAY_PACKETS_PER_S: u32 = 20;
+/// ... and in one burst.
+pub const STRAY_PACKETS_BURST: u32 = 20;
+/// Pings to an address that has yet to prove that the client is there.
+pub const PATH_PINGS: u8 = 3;
+/// Milliseconds between two of them.
+pub const PATH_PING_INTERVAL_MS: u64 = 100;
+/// Milliseconds after the last of them before that address is tried again.
+pub const PATH_RETRY_MS: u64 = 500;
+/// Bytes sent to such an address for each byte received from it, at most.
+pub const PATH_AMPLIFICATION: u32 = 3;
+/// Milliseconds between two changes of a session's address, at least.
+pub const PATH_CHANGE_INTERVAL_MS: u64 = 1_000;
+/// Changes of a session's address in a minute, at most.
+pub const PATH_CHANGES_PER_MINUTE: usize = 10;
 /// A session whose violation score reaches this is disconnected.
 pub const VIOLATION_LIMIT: u32 = 100;
 /// Violation score that a session loses each second.

@@ -113,7 +113,14 @@ impl Simulation {
         let (keeper, _) = exchange(config.shards.into(), 64, 0, &());
         let gate = Gate::new(config, keeper, Nanos(0), &mut random);
         let budget = BudgetRange::default();
-        let config = SessionsConfig { socket_index: 1, capacity: 4096, tick_hz: 60, seed, budget };
+        let config = SessionsConfig {
+            socket_index: 1,
+            capacity: 4096,
+            tick_hz: 60,
+            seed,
+            path_secret: [1, 2],
+            budget,
+        };
         let sessions = Sessions::new(config);
         let clients = (0..PLAYERS).map(|player| {
             let request = TicketRequest { player: player as u64, spawn: None, ttl_s: 60 };

@@ -208,6 +208,17 @@ impl Client {
         }
     }
 
+    /// The owner sends from another socket from now on, because the one before is gone or its
+    /// network is. Nothing else needs to be done: the server asks for a proof at the new address,
+    /// which the client gives, and goes on there. This makes a client that has nothing to send say
+    /// something. One that still connects had better start anew: its ticket is in use at the
+    /// address before.
+    pub fn socket_changed(&mut self) {
+        if let Link::Open(session) = &mut self.link {
+            session.socket_changed();
+        }
+    }
+
     /// Takes in a datagram; it is decrypted in place. `scratch` may be shared by all clients of a
     /// thread.
     ///

@@ -57,6 +57,8 @@ pub(super) struct Session {
     spoke_at: Nanos,
     ack_sent_at: Nanos,
     ping_sent_at: Nanos,
+    /// Something is to be said at once, if only a Ping.
+    is_elsewhere: bool,
     /// Nonce of a Ping that waits for its Pong.
     pong_due: Option<u64>,
     /// Next CryptoTest while unconfirmed, next Disconnect while leaving.
@@ -86,6 +88,7 @@ impl Session {
             spoke_at: now,
             ack_sent_at: now,
             ping_sent_at: now,
+            is_elsewhere: false,
             pong_due: None,
             next_step: now,
             farewells: None,
@@ -194,6 +197,11 @@ impl Session {
         Ok(ControlOutcome::Nothing)
     }
 
+    /// The client speaks from another address: the server is to notice at once.
+    pub(super) fn socket_changed(&mut self) {
+        self.is_elsewhere = true;
+    }
+
     /// Starts to leave: from now on nothing but Disconnects is sent.
     pub(super) fn leave(&mut self, now: Nanos) {
         if self.farewells.is_none() {
@@ -226,13 +234,11 @@ impl Session {
             let goodbye = ControlMessage::Disconnect { reason: DisconnectReason::Left, retry_s: 0 };
             return Some(self.send_control(now, goodbye, out));
         }
-        if self.stage == Stage::Unconfirmed {
-            if now < self.next_step {
-                return None;
-            }
+        if self.stage == Stage::Unconfirmed && now >= self.next_step {
             self.next_step = now.plus(CRYPTO_TEST_RESEND);
             return Some(self.send_control(now, ControlMessage::CryptoTest(self.crypto_test), out));
         }
+        // A server that asks an unconfirmed client has got its CryptoTest, perhaps from elsewhere.
         let nonce = self.pong_due.take()?;
         Some(self.send_control(now, ControlMessage::Pong { nonce, clock_us: now.as_us() }, out))
     }
@@ -243,7 +249,7 @@ impl Session {
         if self.stage == Stage::Unconfirmed || self.is_leaving() {
             return None;
         }
-        if now >= self.ping_due() {
+        if now >= self.ping_due() || self.is_elsewhere {
             self.ping_sent_at = now;
             return Some(self.send_control(now, ControlMessage::Ping { nonce: now.as_us() }, out));
         }
@@ -258,7 +264,7 @@ impl Session {
 
     /// When `poll_urgent` or `poll_idle` may have something, or the session times out.
     pub(super) fn next_timeout(&self) -> Nanos {
-        if self.pong_due.is_some() {
+        if self.pong_due.is_some() || (self.is_elsewhere && !self.is_leaving()) {
             return Nanos(0);
         }
         let mut next = self.heard_at.plus(TIMEOUT);
@@ -301,6 +307,7 @@ impl Session {
             self.ack_sent_at = now;
         }
         messages(&mut writer);
+        self.is_elsewhere = false;
         let end = writer.finish().expect("own messages are far smaller than a datagram");
         debug_assert!(end >= HEADER_LEN);
         self.seal_key.seal(&mut out[..end + TAG_LEN]);

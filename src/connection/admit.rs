@@ -5,7 +5,8 @@
 //! shard, or by `handle_datagram`, per datagram or batch.
 //!
 //! A datagram that names no session here gets a second look in a batch: it may be for one that has
-//! moved away and is handed on then, or have been handed on to one that has moved here.
+//! moved away and is handed on then, or have been handed on to one that has moved here. So does one
+//! from another address than the session's: the client may be there now, see `path`.
 
 use super::batch::{Batch, Entry};
 use super::endpoint::Endpoint;
@@ -22,6 +23,8 @@ pub struct Admitted {
     /// The session. The header has its id, or the one that it had before it moved here.
     pub(super) session: ConnectionId,
     pub(super) header: Header,
+    /// It does not come from the session's active address.
+    pub(super) is_stray: bool,
 }
 
 /// What becomes of a datagram that is not admitted.
@@ -65,15 +68,16 @@ impl Sessions {
         if ingress.id != id {
             return Err(DropReason::UnknownConnection);
         }
-        ingress.check(now, from, header, datagram.len())?;
-        Ok(Admitted { session: id, header })
+        ingress.check_address(from)?;
+        ingress.check(now, header, datagram.len())?;
+        Ok(Admitted { session: id, header, is_stray: false })
     }
 
     /// Admits every datagram of `batch`; those that fail are counted and leave it, and those for
     /// sessions that have moved away leave it through `forward`: for which session, from where,
     /// which bytes. They were checked as far as that takes no cryptography.
     pub fn admit_batch(
-        &self,
+        &mut self,
         now: Nanos,
         batch: &mut Batch,
         counters: &Counters,
@@ -93,16 +97,20 @@ impl Sessions {
         });
     }
 
-    /// Whether `datagram`, which `admit` refused for `reason`, belongs to a session that has moved:
-    /// here, and another shard has handed it on; or away, and it has to be handed on.
+    /// Whether `datagram`, which `admit` refused for `reason`, comes from a client that has moved,
+    /// or belongs to a session that has: here, and another shard has handed it on; or away, and it
+    /// has to be handed on.
     #[cold]
     fn look_again(
-        &self,
+        &mut self,
         now: Nanos,
         entry: &Entry,
         datagram: &[u8],
         reason: DropReason,
     ) -> Result<Admitted, Miss> {
+        if reason == DropReason::Address {
+            return self.admit_elsewhere(now, entry.from, datagram).map_err(Miss::Drop);
+        }
         let nobody = matches!(reason, DropReason::UnknownConnection | DropReason::WrongSocket);
         let header = Header::read(datagram).ok().filter(|_| nobody);
         let Some(header) = header.filter(|header| header.connection != ConnectionId::GATE) else {
@@ -112,13 +120,24 @@ impl Sessions {
             // What was handed on once is not handed on again.
             return self.admit_forwarded(now, entry, header, datagram.len()).map_err(Miss::Drop);
         }
-        Err(self.forwarding(entry.from, header).unwrap_or(Miss::Drop(reason)))
+        Err(self.forwarding(now, entry.from, header).unwrap_or(Miss::Drop(reason)))
+    }
+
+    /// A second look at a datagram that `admit` refused for its address.
+    pub(super) fn admit_elsewhere(
+        &mut self,
+        now: Nanos,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) -> Result<Admitted, DropReason> {
+        let header = check_form(datagram)?;
+        self.admit_stray(now, header.connection, from, header, datagram.len())
     }
 
     /// The checks for a datagram that was handed on to `entry.forwarded_to`: its header has the
     /// whole id that this session had before.
     fn admit_forwarded(
-        &self,
+        &mut self,
         now: Nanos,
         entry: &Entry,
         header: Header,
@@ -131,17 +150,22 @@ impl Sessions {
         if self.transfer[index].former != header.connection {
             return Err(DropReason::UnknownConnection);
         }
-        ingress.check(now, entry.from, header, length)?;
-        Ok(Admitted { session, header })
+        if ingress.check_address(entry.from).is_err() {
+            return self.admit_stray(now, session, entry.from, header, length);
+        }
+        ingress.check(now, header, length)?;
+        Ok(Admitted { session, header, is_stray: false })
     }
 
     /// Where to hand on a datagram under `header`; `None` if it names no session that has moved.
     /// What the session refused before it moved it refuses now, so that strangers and repetitions
-    /// take no place in the queue.
-    fn forwarding(&self, from: SocketAddr, header: Header) -> Option<Miss> {
+    /// take next to no place in the queue.
+    fn forwarding(&mut self, now: Nanos, from: SocketAddr, header: Header) -> Option<Miss> {
         let to = self.moved_to(header.connection)?;
-        let left_behind = &self.ingress[usize::from(header.connection.slot())];
-        Some(if left_behind.endpoint != Endpoint::from(from) {
+        let index = usize::from(header.connection.slot());
+        let left_behind = &self.ingress[index];
+        let is_stray = left_behind.check_address(from).is_err();
+        Some(if is_stray && !self.route[index].allows(from, now) {
             Miss::Drop(DropReason::Address)
         } else if left_behind.window.peek(header.sequence).is_err() {
             Miss::Drop(DropReason::Replay)
@@ -152,18 +176,20 @@ impl Sessions {
 }
 
 impl Ingress {
-    /// The checks of one session: source address, replay window, rates, key epoch.
+    /// Whether the source is the active address.
     #[inline]
-    fn check(
+    fn check_address(&self, from: SocketAddr) -> Result<(), DropReason> {
+        if self.endpoint == Endpoint::from(from) { Ok(()) } else { Err(DropReason::Address) }
+    }
+
+    /// The other checks of one session: replay window, rates, key epoch.
+    #[inline]
+    pub(super) fn check(
         &self,
         now: Nanos,
-        from: SocketAddr,
         header: Header,
         length: usize,
     ) -> Result<(), DropReason> {
-        if self.endpoint != Endpoint::from(from) {
-            return Err(DropReason::Address);
-        }
         self.window.peek(header.sequence).map_err(|_| DropReason::Replay)?;
         self.caps.peek(length, now)?;
         if header.flags.intersects(Flags::REKEY) {

@@ -330,6 +330,13 @@ impl Control {
         (meter.sent, meter.acked) = (0, 0);
     }
 
+    /// For a way to the client that is another one from `now` on. Packets that left before say
+    /// nothing about it.
+    fn restarted(sent: &Sent, now: Nanos) -> Self {
+        let first = sent.next() as u32;
+        Self { first, counted: first.wrapping_add(Sent::REORDERED_MAX), ..Self::new(now) }
+    }
+
     fn base(&self) -> Stamp {
         self.base[0].min(self.base[1])
     }
@@ -440,6 +447,13 @@ impl Sessions {
     #[inline]
     pub fn is_held_down(&self, slot: Slot) -> bool {
         self.flow[usize::from(slot)].meter.budget.0 & HELD != 0
+    }
+
+    /// Nothing is known of the way to the client in `index` any more.
+    pub(super) fn restart_congestion(&mut self, index: usize, now: Nanos) {
+        let flow = &mut self.flow[index];
+        flow.meter = Meter::new(self.config.budget);
+        self.control[index] = Control::restarted(&flow.sent, now);
     }
 
     /// What is known of the way to the client in `slot`; `None` without a session.

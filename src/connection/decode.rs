@@ -32,6 +32,8 @@ pub trait Sink {
     fn acked(&mut self, slot: Slot, packet_sequence: u64);
     /// The session in `slot` has ended. Its slot can be given to another at once.
     fn closed(&mut self, slot: Slot, reason: CloseReason);
+    /// The client of the session in `slot` is at another address from now on.
+    fn readdressed(&mut self, _slot: Slot, _address: SocketAddr) {}
     /// Nothing is forwarded from `slot` any more. It can be given to another session.
     fn released(&mut self, _slot: Slot) {}
 }
@@ -42,6 +44,8 @@ struct Pass<'a> {
     now: Nanos,
     slot: Slot,
     channel: Channel,
+    /// Where the packet came from, if not from the active address, and its sequence.
+    stray: Option<(SocketAddr, u64)>,
     counters: &'a Counters,
 }
 
@@ -93,7 +97,8 @@ impl Sessions {
             counters.add(Counter::Confirmed, 1);
             sink.confirmed(slot);
         }
-        let pass = Pass { now, slot, channel: header.channel, counters };
+        let stray = opened.from.map(|from| (*from, header.sequence));
+        let pass = Pass { now, slot, channel: header.channel, stray, counters };
         match self.read_packet(pass, header.flags, opened.plaintext, sink) {
             Ok(asks_for_ack) => {
                 let processed = &mut self.flow[index].processed;
@@ -131,7 +136,8 @@ impl Sessions {
     ) {
         batch.retain(|entry, datagram| {
             let admitted = entry.admitted.expect("admit_batch comes before decode_batch");
-            let opened = Opened { admitted, plaintext: plaintext(datagram) };
+            let from = admitted.is_stray.then_some(&entry.from);
+            let opened = Opened { admitted, plaintext: plaintext(datagram), from };
             self.decode(now, opened, counters, sink);
             true
         });
@@ -148,8 +154,15 @@ impl Sessions {
         counters: &Counters,
         sink: &mut impl Sink,
     ) {
-        let admitted = self.admit(now, from, datagram);
-        match admitted.and_then(|admitted| self.open(now, admitted, datagram)) {
+        let admitted = match self.admit(now, from, datagram) {
+            Err(DropReason::Address) => self.admit_elsewhere(now, from, datagram),
+            admitted => admitted,
+        };
+        let opened = admitted.and_then(|admitted| match admitted.is_stray {
+            true => self.open_stray(now, admitted, &from, datagram, counters),
+            false => self.open(now, admitted, datagram),
+        });
+        match opened {
             Ok(opened) => {
                 counters.add(Counter::PacketsOpened, 1);
                 self.decode(now, opened, counters, sink);
@@ -226,7 +239,7 @@ impl Sessions {
             return Err(UNEXPECTED);
         }
         if pass.channel == Channel::Control {
-            return self.read_control(slot, message);
+            return self.read_control(pass, message, sink);
         }
         match message.kind {
             to_server::SYNC_ENTITY => self.read_input(pass, message.body, sink),
@@ -243,8 +256,13 @@ impl Sessions {
     }
 
     /// Messages that serve the connection. Answers are left for `poll_control`.
-    fn read_control(&mut self, slot: Slot, message: &Message<'_>) -> Result<(), Stop> {
-        let index = usize::from(slot);
+    fn read_control(
+        &mut self,
+        pass: Pass<'_>,
+        message: &Message<'_>,
+        sink: &mut impl Sink,
+    ) -> Result<(), Stop> {
+        let index = usize::from(pass.slot);
         match ControlMessage::read(message)? {
             ControlMessage::Ping { nonce } => {
                 self.pending[index].pong = Some(nonce);
@@ -258,8 +276,13 @@ impl Sessions {
                 self.due[index] = Nanos(0);
             }
             ControlMessage::Disconnect { reason, .. } => return Err(Stop::Left(reason)),
-            // That it arrived is all there is to know.
-            ControlMessage::Pong { .. } | ControlMessage::Ack => {}
+            ControlMessage::Pong { nonce, .. } => {
+                // From the active address, that it arrived is all there is to know.
+                if let Some(stray) = pass.stray {
+                    self.path_answered(pass.now, pass.slot, stray, nonce, pass.counters, sink);
+                }
+            }
+            ControlMessage::Ack => {}
             ControlMessage::CryptoTestAck(_) | ControlMessage::Moved { .. } => {
                 return Err(UNEXPECTED);
             }

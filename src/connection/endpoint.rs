@@ -1,7 +1,7 @@
 //! The address of a client in the form that is quick to compare.
 //!
 //! A packet is accepted only from its session's address, so every packet compares one: two words
-//! and a port, no hashing, no branch on the address family. Called by `admit` and `table`.
+//! and a port, no hashing, no branch on the address family. Called by `admit`, `path` and `table`.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -20,6 +20,14 @@ impl From<SocketAddr> for Endpoint {
             IpAddr::V6(v6) => [96, 64, 32, 0].map(|shift| (v6.to_bits() >> shift) as u32),
         };
         Self { ip, port: address.port() }
+    }
+}
+
+impl Endpoint {
+    /// The same as numbers, for hashing.
+    pub(super) fn words(self) -> [u64; 3] {
+        let [a, b, c, d] = self.ip.map(u64::from);
+        [a << 32 | b, c << 32 | d, self.port.into()]
     }
 }
 

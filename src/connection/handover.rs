@@ -15,6 +15,7 @@
 use super::admission::AdmissionError;
 use super::congestion::Control;
 use super::liveness::{Pending, TIMEOUT};
+use super::path::Route;
 use super::table::{Flow, Ingress, Keys, Origin, Sessions, Slot, State};
 use super::violations::Violations;
 use crate::time::Nanos;
@@ -52,6 +53,7 @@ pub struct HandedOver {
     failed_opens: u64,
     address: SocketAddr,
     origin: Origin,
+    route: Route,
 }
 
 const _: () = {
@@ -116,8 +118,10 @@ impl Sessions {
             failed_opens: self.failed_opens[index],
             address: self.address[index],
             origin: self.origin[index],
+            route: self.route[index],
         };
         self.release(index);
+        self.route[index] = Route::left_behind(now);
         self.state[index] = State::Moved;
         self.transfer[index] = Transfer { former, to, ..Transfer::NONE };
         self.due[index] = now.plus(TIMEOUT);
@@ -145,6 +149,7 @@ impl Sessions {
         self.failed_opens[index] = handed.failed_opens;
         self.address[index] = handed.address;
         self.origin[index] = handed.origin;
+        self.route[index] = handed.route;
         self.transfer[index] = Transfer { former, announce_at: now, ..Transfer::NONE };
         self.live += 1;
         Ok(slot)

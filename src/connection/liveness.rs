@@ -99,7 +99,14 @@ impl Sessions {
                     sink.released(index as Slot);
                     None
                 }
-                State::Live(stage) => self.serve(index, stage, now, out, counters, sink),
+                State::Live(stage) => {
+                    if let Some(ping) = self.probe_path(index, now, out) {
+                        // What else there is goes to the active address.
+                        self.poll_at = index;
+                        return Some(ping);
+                    }
+                    self.serve(index, stage, now, out, counters, sink)
+                }
             };
             if let Some(length) = length {
                 return Some(Transmit { slot: index as Slot, to: self.address[index], length });
@@ -209,7 +216,7 @@ impl Sessions {
     }
 
     /// A sealed control packet with `messages`.
-    fn write_control(
+    pub(super) fn write_control(
         &mut self,
         index: usize,
         now: Nanos,
@@ -254,7 +261,8 @@ impl Sessions {
             Stage::Confirmed | Stage::Entered => FAR,
         };
         let gone_at = self.ingress[index].heard.plus(TIMEOUT);
-        self.ping_at(index).min(gone_at).min(confirm_by).min(self.announce_at(index))
+        let ping_at = self.ping_at(index).min(self.route[index].ping_at());
+        ping_at.min(gone_at).min(confirm_by).min(self.announce_at(index))
     }
 
     /// When the client of the session in `index` is to be told its new id; `FAR` if it knows.

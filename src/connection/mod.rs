@@ -27,6 +27,7 @@ mod endpoint;
 mod handover;
 mod liveness;
 mod open;
+mod path;
 mod seal;
 mod table;
 #[cfg(test)]

@@ -12,12 +12,15 @@ use super::table::Sessions;
 use crate::limits::{FAILED_OPENS_MAX, HEADER_LEN, TAG_LEN};
 use crate::metrics::{Counter, Counters, DropReason};
 use crate::time::Nanos;
+use std::net::SocketAddr;
 
 /// The plaintext of a packet, from the session's client beyond doubt.
 #[derive(Clone, Copy, Debug)]
 pub struct Opened<'a> {
     pub(super) admitted: Admitted,
     pub(super) plaintext: &'a [u8],
+    /// Where it came from, if not from the session's active address.
+    pub(super) from: Option<&'a SocketAddr>,
 }
 
 impl Sessions {
@@ -50,7 +53,7 @@ impl Sessions {
         ingress.caps.take(length, now)?;
         ingress.window.commit(sequence);
         ingress.heard = now;
-        Ok(Opened { admitted, plaintext })
+        Ok(Opened { admitted, plaintext, from: None })
     }
 
     /// Opens every datagram of `batch`; those that fail are counted and leave it.
@@ -58,7 +61,12 @@ impl Sessions {
         let mut opened = 0;
         batch.retain(|entry, datagram| {
             let admitted = entry.admitted.expect("admit_batch comes before open_batch");
-            match self.open(now, admitted, datagram) {
+            let result = if admitted.is_stray {
+                self.open_stray(now, admitted, &entry.from, datagram, counters)
+            } else {
+                self.open(now, admitted, datagram)
+            };
+            match result {
                 Ok(_) => {
                     opened += 1;
                     true

@@ -15,6 +15,7 @@ use super::congestion::{BudgetRange, Control, Meter};
 use super::endpoint::Endpoint;
 use super::handover::Transfer;
 use super::liveness::Pending;
+use super::path::Route;
 use super::violations::Violations;
 use crate::crypto::aead::PacketKey;
 use crate::crypto::replay::ReplayWindow;
@@ -37,6 +38,8 @@ pub struct SessionsConfig {
     pub tick_hz: u16,
     /// Random, secret: decides which sequences are left out.
     pub seed: u64,
+    /// Random, secret: makes the nonces that tell whether a client is at another address.
+    pub path_secret: [u64; 2],
     /// Between which bounds congestion control moves the bytes of a packet.
     pub budget: BudgetRange,
 }
@@ -122,6 +125,7 @@ pub struct Sessions {
     pub(super) address: Vec<SocketAddr>,
     pub(super) origin: Vec<Origin>,
     pub(super) transfer: Vec<Transfer>,
+    pub(super) route: Vec<Route>,
     /// Where `poll_control` goes on.
     pub(super) poll_at: usize,
 }
@@ -159,6 +163,7 @@ impl Sessions {
             address: vec![NOWHERE; capacity],
             origin: vec![origin; capacity],
             transfer: vec![Transfer::NONE; capacity],
+            route: vec![Route::NONE; capacity],
             poll_at: 0,
         }
     }
@@ -177,7 +182,8 @@ impl Sessions {
             + size_of::<u64>()
             + size_of::<SocketAddr>()
             + size_of::<Origin>()
-            + size_of::<Transfer>();
+            + size_of::<Transfer>()
+            + size_of::<Route>();
         row * self.config.capacity
     }
 
@@ -215,6 +221,7 @@ impl Sessions {
         self.address[slot] = admission.address;
         self.origin[slot] = Origin { player: admission.player, spawn: admission.spawn };
         self.transfer[slot] = Transfer::NONE;
+        self.route[slot] = Route::new(self.config.path_secret, id, now);
         self.live += 1;
         Ok(())
     }
@@ -314,6 +321,7 @@ impl Sessions {
         self.due[slot] = FAR;
         self.pending[slot] = Pending::default();
         self.transfer[slot] = Transfer::NONE;
+        self.route[slot] = Route::NONE;
     }
 }
 

@@ -1,8 +1,9 @@
 //! SipHash-2-4 of whole words: the hash of tables whose keys strangers choose.
 //!
 //! With a secret seed nobody outside can aim at one cell. The standard library has the same
-//! function behind a random seed, which would not replay. Never used where a forgery would matter:
-//! that takes a MAC. Called by `gate`.
+//! function behind a random seed, which would not replay. Beyond tables it makes the nonces by
+//! which a client proves its new address: 64 bits that are worth guessing for seconds, 20 times a
+//! second. What is worth more takes a longer MAC. Called by `gate` and `connection`.
 
 /// SipHash-2-4 under `seed` of the little-endian bytes of `words`.
 pub fn siphash(seed: [u64; 2], words: &[u64]) -> u64 {

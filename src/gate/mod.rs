@@ -200,6 +200,11 @@ impl Gate {
         self.sessions.moved(to).is_some()
     }
 
+    /// A shard reports that the client of `id` is at another address, where a farewell is to go.
+    pub fn readdressed(&mut self, id: ConnectionId, address: SocketAddr) {
+        self.sessions.readdress(id, address);
+    }
+
     /// A shard reports that the session that was to be `id` stays where it is, or that nothing is
     /// forwarded from `id` any more.
     pub fn released(&mut self, id: ConnectionId) {

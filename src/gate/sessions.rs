@@ -12,6 +12,7 @@ use crate::units::EntityId;
 use crate::wire::ConnectionId;
 use std::cmp::Reverse;
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 /// Generations of one slot (12 bits).
 const GENERATIONS: u16 = 1 << 12;
@@ -263,6 +264,15 @@ impl Sessions {
     /// What it takes to say goodbye in place of the shard of `id`.
     pub(super) fn farewell(&self, id: ConnectionId) -> Option<&Farewell> {
         self.slot(id)?.farewell.as_ref()
+    }
+
+    /// The client of `id` is at another address.
+    pub(super) fn readdress(&mut self, id: ConnectionId, address: SocketAddr) {
+        if self.session_mut(id).is_some()
+            && let Some(farewell) = &mut self.slot_mut(id).farewell
+        {
+            farewell.address = address;
+        }
     }
 
     /// The id that the session `id` had before, while packets under it are still forwarded.

@@ -66,7 +66,7 @@ named_enum! {
         Maintenance = "maintenance",
         /// A connection id that names no session.
         UnknownConnection = "unknown_connection",
-        /// A sealed packet from an address that is not the session's.
+        /// A sealed packet from an address that is not the session's, beyond 20 a second.
         Address = "address",
         /// More packets from one session than its limit.
         PacketRate = "packet_rate",
@@ -148,6 +148,12 @@ named_enum! {
         HandedOver = "handed_over",
         /// Datagrams that came to the wrong socket and were handed on.
         Forwarded = "forwarded",
+        /// Times that packets from another address were taken for a client that has moved.
+        PathCandidates = "path_candidates",
+        /// Clients that went on from another address, having proved that they are there.
+        PathChanges = "path_changes",
+        /// Packets that would have led to more changes of address than are allowed.
+        PathRefused = "path_refused",
         /// Shards that were lost and replaced.
         ShardsLost = "shards_lost",
         /// Effects of entities on others, sent to be applied in the next tick.

@@ -312,6 +312,7 @@ fn shard_config(config: &Config, index: usize) -> ShardConfig {
         budget: config.replication.budget_range(),
         entry: EntryRules { seed: config.world.seed, spawn: config.world.spawn },
         canary_seed: u64::from_le_bytes(OsEntropy.bytes()),
+        path_secret: [OsEntropy.bytes(), OsEntropy.bytes()].map(u64::from_le_bytes),
     }
 }
 

@@ -279,6 +279,7 @@ impl<P: Premises> Reception<P> {
                             self.disconnect(Some(id), DisconnectReason::Replaced);
                         }
                     }
+                    ToGate::Readdressed(id, address) => self.gate.readdressed(id, address),
                     ToGate::Stayed(id) | ToGate::Released(id) => self.gate.released(id),
                     ToGate::Explained(question) => self.explainer.answered(index, question),
                     ToGate::Window(mut full) => {

@@ -13,6 +13,7 @@
 //! remember of the entity are as good as before. **Policy for a full queue:** room is reserved when
 //! the move is announced; without room it waits.
 
+use super::ingress::tell_address;
 use super::players::Newcomer;
 use super::{Shard, ToGate};
 use crate::connection::{HandedOver, Slot};
@@ -139,6 +140,12 @@ impl Shard {
             self.replicator.put_in(slot, table);
             self.players.put_in(slot, row, newcomer);
             self.tell_gate(ToGate::Moved(id));
+            // What the old shard said of it may be read later than this, and then names nobody.
+            if let Some(address) = self.sessions.address(slot)
+                && self.sessions.has_changed_path(slot)
+            {
+                tell_address(&mut self.gate.to_gate, id, address, &self.counters);
+            }
             if self.stopping {
                 self.end(slot, DisconnectReason::Maintenance);
             }

@@ -5,7 +5,7 @@
 use super::forward::{forward, hand_on};
 use super::handover::Move;
 use super::laps::Timer;
-use super::mail::{Fault, MESSAGES_PER_SESSION, ToGate, ToShard};
+use super::mail::{Fault, MESSAGES_PER_SESSION, RESERVED, ToGate, ToShard};
 use super::players::{Newcomer, Players};
 use super::{Sender, Shard};
 use crate::connection::{Admission, CloseReason, Sink, Slot};
@@ -15,6 +15,7 @@ use crate::replicate::Replicator;
 use crate::wire::{ConnectionId, DisconnectReason, InputFrame};
 use crate::world::{Input, World};
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 impl Shard {
@@ -236,6 +237,21 @@ fn tell(to_gate: &mut Sender<ToGate>, message: ToGate, counters: &Counters) {
     }
 }
 
+/// Tells the gate where a client is now. Clients decide how often that is, so what must not be lost
+/// goes first.
+pub(super) fn tell_address(
+    to_gate: &mut Sender<ToGate>,
+    id: ConnectionId,
+    address: SocketAddr,
+    counters: &Counters,
+) {
+    if to_gate.room() > RESERVED {
+        tell(to_gate, ToGate::Readdressed(id, address), counters);
+    } else {
+        counters.drop(DropReason::QueueFull);
+    }
+}
+
 /// What the sessions report goes to the world's inbox, the replication, the players and the gate.
 struct Events<'a> {
     players: &'a mut Players,
@@ -270,6 +286,10 @@ impl Sink for Events<'_> {
 
     fn acked(&mut self, slot: Slot, packet_sequence: u64) {
         self.replicator.acknowledge(slot, packet_sequence);
+    }
+
+    fn readdressed(&mut self, slot: Slot, address: SocketAddr) {
+        tell_address(self.to_gate, self.players.connection(slot), address, self.counters);
     }
 
     fn released(&mut self, slot: Slot) {

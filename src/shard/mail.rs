@@ -13,6 +13,7 @@ use crate::metrics::Histograms;
 use crate::time::Nanos;
 use crate::wire::{ConnectionId, DisconnectReason};
 use crate::world::Spawn;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,6 +76,9 @@ pub enum ToGate {
     Closed(ConnectionId),
     /// The session has arrived from another shard.
     Moved(ConnectionId),
+    /// The client of the session is at another address. Left out, and counted as `queue_full`, when
+    /// more than half of the queue waits; then a farewell of the gate goes to the address before.
+    Readdressed(ConnectionId, SocketAddr),
     /// The session that was to be this one on another shard stays where it is.
     Stayed(ConnectionId),
     /// Nothing comes under the former id of a session that has moved; its slot is free.
@@ -105,10 +109,12 @@ pub struct ShardEnd {
 
 /// Messages each session causes at most from its shard to the gate.
 pub(super) const MESSAGES_PER_SESSION: usize = 4;
+/// Room that `Readdressed` leaves to the others.
+pub(super) const RESERVED: usize = MESSAGES_PER_SESSION * SLOTS_PER_SHARD;
 
 /// A pair of connected ends.
 pub fn pair() -> (GateEnd, ShardEnd) {
     let (to_shard, from_gate) = queue::channel(SLOTS_PER_SHARD);
-    let (to_gate, from_shard) = queue::channel(2 * MESSAGES_PER_SESSION * SLOTS_PER_SHARD);
+    let (to_gate, from_shard) = queue::channel(2 * RESERVED);
     (GateEnd { to_shard, from_shard }, ShardEnd { to_gate, from_gate })
 }

@@ -68,6 +68,8 @@ pub struct ShardConfig {
     pub entry: EntryRules,
     /// Random, secret: which sequences are left out to catch false acknowledgments.
     pub canary_seed: u64,
+    /// Random, secret: makes the nonces that tell whether a client is at another address.
+    pub path_secret: [u64; 2],
 }
 
 /// A shard without a thread. See the module.
@@ -132,6 +134,7 @@ impl Shard {
                 capacity: config.players,
                 tick_hz: config.rate.hz(),
                 seed: config.canary_seed,
+                path_secret: config.path_secret,
                 budget: config.budget,
             }),
             world: World::new(world),
@@ -246,6 +249,7 @@ mod tests {
             budget: BudgetRange::default(),
             entry: EntryRules { seed: 1, spawn: SpawnRule::Uniform },
             canary_seed: 1,
+            path_secret: [1, 2],
         };
         let (gate, end) = pair();
         let page = Page::new(8, Kind::ALL.map(Kind::radius), 1.1);

@@ -151,6 +151,7 @@ impl Server {
                     budget: BudgetRange::default(),
                     entry: EntryRules { seed, spawn: SpawnRule::Plaza },
                     canary_seed: seed,
+                    path_secret: [seed, 2],
                 };
                 Desk {
                     shard: Shard::new(config, member, links, end, Arc::new(Counters::default())),
@@ -261,6 +262,7 @@ impl Server {
                         }
                     }
                     ToGate::Stayed(id) | ToGate::Released(id) => self.gate.released(id),
+                    ToGate::Readdressed(id, address) => self.gate.readdressed(id, address),
                     ToGate::Window(_) | ToGate::Explained(_) => panic!("nobody asked for one"),
                 }
             }

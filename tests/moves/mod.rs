@@ -10,10 +10,9 @@ use tidelock::host::entropy::SeededEntropy;
 use tidelock::keys::{ServerKeys, TicketRequest};
 use tidelock::limits::TAG_LEN;
 use tidelock::metrics::{Counter, Counters, DropReason};
-use tidelock::time::Nanos;
-use tidelock::units::EntityId;
 use tidelock::wire::snapshot::{OwnState, SnapshotHead};
 use tidelock::wire::*;
+use tidelock::{time::Nanos, units::EntityId};
 
 pub(crate) const TABLES: usize = 3;
 pub(crate) const PLAYERS: usize = 4;
@@ -113,8 +112,9 @@ pub(crate) fn address(player: usize) -> SocketAddr {
 }
 
 pub(crate) fn table(place: usize, seed: u64) -> Table {
-    let (socket_index, budget) = (place as u8 + 1, Default::default());
-    let config = SessionsConfig { socket_index, capacity: SLOTS, tick_hz: 60, seed, budget };
+    let (socket_index, capacity, tick_hz, path_secret) = (place as u8 + 1, SLOTS, 60, [seed, 2]);
+    let budget = Default::default();
+    let config = SessionsConfig { socket_index, capacity, tick_hz, seed, path_secret, budget };
     Table {
         sessions: Sessions::new(config),
         counters: Counters::default(),

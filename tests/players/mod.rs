@@ -4,7 +4,7 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use tidelock::client::{Client, Scratch};
+use tidelock::client::{Client, Event, Scratch};
 use tidelock::config::Config;
 use tidelock::host::clock::{self, Clock};
 use tidelock::host::entropy::OsEntropy;
@@ -53,6 +53,9 @@ pub(crate) struct Player {
     socket: UdpSocket,
     pub(crate) clock: Clock,
     scratch: Scratch,
+    /// Tick of the last snapshot, and the most ticks from one to the next.
+    tick: u32,
+    pub(crate) longest_gap: u32,
 }
 
 impl Player {
@@ -80,18 +83,15 @@ impl Player {
         let clock = Clock::start();
         let client = Client::new(&ticket, OsEntropy.bytes(), clock.now(), &mut OsEntropy);
         let client = client.expect("a valid ticket");
-        Self { client, socket, clock, scratch: Scratch::default() }
+        let scratch = Scratch::default();
+        Self { client, socket, clock, scratch, tick: 0, longest_gap: 0 }
     }
 
-    /// Goes on from another port of `local`; the socket that it had.
-    pub(crate) fn change_port(&mut self, local: &str) -> UdpSocket {
+    /// Goes on from another port of `local`; what comes to the one that it had is lost.
+    pub(crate) fn change_address(&mut self, local: &str) {
         let server = self.socket.peer_addr().expect("it is connected");
-        std::mem::replace(&mut self.socket, socket(local, server))
-    }
-
-    /// Goes back to a socket that it had.
-    pub(crate) fn change_back(&mut self, socket: UdpSocket) {
-        self.socket = socket;
+        self.socket = socket(local, server);
+        self.client.socket_changed();
     }
 
     /// Everything that has arrived is lost.
@@ -101,20 +101,34 @@ impl Player {
 
     /// Receives and sends what there is.
     pub(crate) fn pump(&mut self) {
+        self.pump_copied(|_| {});
+    }
+
+    /// The same; each datagram is shown to `thief` before it leaves.
+    pub(crate) fn pump_copied(&mut self, mut thief: impl FnMut(&[u8])) {
         let mut buffer = [0; 1500];
         while let Ok(len) = self.socket.recv(&mut buffer) {
             let datagram = &mut buffer[..len];
             // Errors are counted by the client and looked at in the end.
-            let _ = self.client.handle_datagram(self.clock.now(), datagram, &mut self.scratch);
+            let event = self.client.handle_datagram(self.clock.now(), datagram, &mut self.scratch);
+            if let Ok(Event::Snapshot(_)) = event {
+                let tick = self.client.world().tick();
+                if self.tick > 0 {
+                    self.longest_gap = self.longest_gap.max(tick - self.tick);
+                }
+                self.tick = tick;
+            }
         }
         let mut out = [0; 1200];
         while let Some(len) = self.client.poll_transmit(self.clock.now(), &mut out) {
+            thief(&out[..len]);
             let _ = self.socket.send(&out[..len]);
         }
     }
 }
 
-fn socket(local: &str, server: SocketAddr) -> UdpSocket {
+/// A socket on `local` for whoever talks to `server`.
+pub(crate) fn socket(local: &str, server: SocketAddr) -> UdpSocket {
     let socket = UdpSocket::bind(local).expect("a free port");
     socket.connect(server).expect("loopback");
     socket.set_nonblocking(true).expect("a socket");

@@ -225,6 +225,7 @@ impl Stage {
             budget: BudgetRange::default(),
             entry: EntryRules { seed, spawn },
             canary_seed: 1,
+            path_secret: [1, 2],
         };
         let room = ForwardRoom::unsteered(shards, config.players);
         let desks = members.into_iter().zip(links(shards, config.entities, room).1);

@@ -70,6 +70,8 @@ const QUOTED: &[(&str, u64)] = &[
     ("HEARTBEAT_MS", limits::HEARTBEAT_MS),
     ("TIMEOUT_MS", limits::TIMEOUT_MS),
     ("MOVED_INTERVAL_MS", limits::MOVED_INTERVAL_MS),
+    ("STRAY_PACKETS_PER_S", limits::STRAY_PACKETS_PER_S as u64),
+    ("PATH_CHANGES_PER_MINUTE", limits::PATH_CHANGES_PER_MINUTE as u64),
     ("VIOLATION_LIMIT", limits::VIOLATION_LIMIT as u64),
     ("VISIBLE_MAX", limits::VISIBLE_MAX as u64),
     ("HISTORY_TICKS", limits::HISTORY_TICKS as u64),

@@ -127,7 +127,7 @@ fn a_session_takes_everything_along_and_leaves_no_keys() {
         let ingress =
             super::super::table::Ingress { id: ConnectionId::GATE, ..s.ingress[i].clone() };
         format!(
-            "{ingress:?} {:?} {:?} {} {:?} {:?} {} {:?} {:?}",
+            "{ingress:?} {:?} {:?} {} {:?} {:?} {} {:?} {:?} {:?}",
             s.flow[i],
             s.state[i],
             s.unacked[i],
@@ -135,6 +135,7 @@ fn a_session_takes_everything_along_and_leaves_no_keys() {
             s.violations[i],
             s.failed_opens[i],
             s.address[i],
+            s.route[i],
             (s.player(slot), s.spawn_point(slot)),
         )
     };
@@ -238,7 +239,6 @@ fn only_what_may_be_the_clients_is_handed_on() {
         (own, with(&|b| b[4] = 4), DropReason::Header),
         (own, with(&|b| b.truncate(29)), DropReason::Size),
         (own, with(&|b| b.resize(1_201, 0)), DropReason::Size),
-        (stranger, good.clone(), DropReason::Address),
         (own, seen, DropReason::Replay),
     ] {
         let before = this.old.dropped(reason);
@@ -247,8 +247,72 @@ fn only_what_may_be_the_clients_is_handed_on() {
     }
     assert!(this.forwarded.is_empty());
     this.at_old(own, &good);
-    assert_eq!(this.forwarded, [(this.id, own, good)], "as it was received");
+    assert_eq!(this.forwarded, [(this.id, own, good.clone())], "as it was received");
+    // The client may be elsewhere now, and strangers get no further than it would.
+    let handed_on = |this: &mut Move| {
+        this.forwarded.clear();
+        (0..100).for_each(|_| this.at_old(stranger, &good));
+        this.forwarded.len()
+    };
+    assert_eq!(handed_on(&mut this), 20);
+    this.advance_ms(1_000);
+    assert_eq!(handed_on(&mut this), 20);
+    assert_eq!(this.old.dropped(DropReason::Address), 160);
     assert_eq!(this.old.state(), state);
+}
+
+#[test]
+fn a_client_may_go_elsewhere_before_during_and_after_a_hand_over() {
+    let elsewhere = SocketAddr::from(([198, 51, 100, 1], 7));
+    for told_before in [true, false] {
+        let mut this = Move::planned();
+        let question = |bench: &mut Bench, peer: &Peer| {
+            let mut out = [0; DATAGRAM_MAX];
+            let Bench { sessions, counters, sink, now } = bench;
+            let sent = sessions.poll_control(*now, &mut out, counters, sink).expect("a Ping");
+            assert_eq!(sent.to, elsewhere);
+            match peer.open(&out[..sent.length]).control()[..] {
+                [ControlMessage::Ping { nonce }] => nonce,
+                ref other => panic!("{other:?}"),
+            }
+        };
+        let mut nonce = None;
+        if told_before {
+            let input = this.peer.input(1, 1);
+            this.at_old(elsewhere, &input);
+            nonce = Some(question(&mut this.old, &this.peer));
+        }
+        this.hand_over();
+        let home = this.peer.address;
+        assert_eq!(this.new.sessions.address(THERE), Some(home));
+        // The client knows nothing of it and speaks by the id that it has, from where it is.
+        let input = this.peer.input(2, 1);
+        this.at_old(elsewhere, &input);
+        assert_eq!(this.carry(), 1);
+        let nonce = nonce.unwrap_or_else(|| question(&mut this.new, &this.peer));
+        let pong = this.peer.control(ControlMessage::Pong { nonce, clock_us: 1 });
+        this.at_old(elsewhere, &pong);
+        assert_eq!(this.carry(), 1);
+        assert_eq!(this.new.sessions.address(THERE), Some(elsewhere));
+        assert!(this.new.sessions.has_changed_path(THERE));
+        assert!(this.new.events().contains(&Event::Readdressed(THERE, elsewhere)));
+        // It is told its new id there, and is nobody's stray any more.
+        this.peer.address = elsewhere;
+        assert!(this.hears().contains(&(this.former, vec![this.moved()])));
+        this.client_follows();
+        for n in 0..60 {
+            let input = this.peer.input(100 + n, 1);
+            this.says(&input);
+            this.advance_ms(17);
+        }
+        assert_eq!(this.new.counters.dropped_total(), 0);
+        let next = ConnectionId::from_parts(9, 9, 9);
+        let handed = this.new.sessions.hand_over(THERE, next, this.new.now).expect("it may go");
+        let mut third = Bench::on_socket(9, 16);
+        assert_eq!(third.sessions.take_over(handed, this.new.now), Ok(9));
+        assert_eq!(third.sessions.address(9), Some(elsewhere));
+        assert!(third.sessions.has_changed_path(9), "whoever it is with can tell the gate");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod hostile;
 mod liveness;
 mod messages;
 mod network;
+mod path;
 
 use super::{
     Admission, AdmissionError, Batch, BudgetRange, CloseReason, PathState, Sessions,
@@ -33,6 +34,7 @@ enum Event {
     Acked(Slot, u64),
     Closed(Slot, CloseReason),
     Released(Slot),
+    Readdressed(Slot, SocketAddr),
 }
 
 #[derive(Default)]
@@ -53,6 +55,9 @@ impl Sink for Record {
     }
     fn closed(&mut self, slot: Slot, reason: CloseReason) {
         self.0.push(Event::Closed(slot, reason));
+    }
+    fn readdressed(&mut self, slot: Slot, address: SocketAddr) {
+        self.0.push(Event::Readdressed(slot, address));
     }
     fn released(&mut self, slot: Slot) {
         self.0.push(Event::Released(slot));
@@ -211,7 +216,14 @@ impl Bench {
 
     fn on_socket(socket_index: u8, capacity: usize) -> Self {
         let budget = BudgetRange::default();
-        let config = SessionsConfig { socket_index, capacity, tick_hz: 60, seed: 9, budget };
+        let config = SessionsConfig {
+            socket_index,
+            capacity,
+            tick_hz: 60,
+            seed: 9,
+            path_secret: [1, 2],
+            budget,
+        };
         Self {
             sessions: Sessions::new(config),
             counters: Counters::default(),
@@ -303,12 +315,13 @@ impl Bench {
     }
 
     /// Everything that a packet could change, except counters (and the count of failed opens is
-    /// one).
+    /// one) and what is left for strangers.
     fn state(&self) -> String {
         let s = &self.sessions;
         let keys: Vec<bool> = s.keys.iter().map(Option::is_some).collect();
+        let routes: Vec<_> = s.route.iter().map(super::path::Route::without_strays).collect();
         format!(
-            "{} {} {:?} {:?} {:?} {keys:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            "{} {} {:?} {:?} {:?} {keys:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {routes:?}",
             s.live,
             s.poll_at,
             s.ingress,

@@ -65,6 +65,22 @@ fn who_moved_long_ago_is_told_under_the_id_that_he_knows() {
 }
 
 #[test]
+fn who_has_gone_on_from_another_address_is_told_there() {
+    let mut world = World::new(small());
+    let (mut admission, to) = moved(&mut world);
+    admission.address = "198.51.100.7:1".parse().expect("an address");
+    let elsewhere = "198.51.100.8:1".parse().expect("an address");
+    world.gate.readdressed(to, admission.address);
+    // The shard that the player has left, and nobody at all.
+    world.gate.readdressed(admission.id, elsewhere);
+    world.gate.readdressed(ConnectionId(to.0 ^ 1 << 20), elsewhere);
+    world.gate.readdressed(ConnectionId::GATE, elsewhere);
+    world.gate.readdressed(ConnectionId(u32::MAX), elsewhere);
+    let expected = [(admission.id, DISCONNECT_REPEATS), (to, DISCONNECT_REPEATS)];
+    assert_eq!(said(&mut world, &admission), BTreeMap::from(expected));
+}
+
+#[test]
 fn an_id_that_somebody_else_waits_for_is_no_former_id() {
     let mut world = World::new(small());
     let (admission, to) = moved(&mut world);
