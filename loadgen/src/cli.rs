@@ -1,7 +1,7 @@
 //! The command line: what may be asked, and which command answers.
 
 use crate::floor::FloorArgs;
-use crate::{bench, floor, run};
+use crate::{attack, bench, floor, impair, run, server};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -15,7 +15,9 @@ use std::process::ExitCode;
   tidelock serve --dev                                  in another terminal
   loadgen run --players 1000 --seconds 30
   loadgen run --players 3000 --profile plaza --cores 1 --json run.json
-  loadgen bench --players 1000 --rounds 5               server against the bare kernel")]
+  loadgen bench --players 1000 --rounds 5               server against the bare kernel
+  loadgen impair --profile wifi                         a bad network in front of a server
+  loadgen attack --scenario all                         attacks beside honest players")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -25,12 +27,14 @@ struct Cli {
 enum Command {
     Run(run::RunArgs),
     Bench(bench::BenchArgs),
+    Impair(impair::ImpairArgs),
+    Attack(attack::AttackArgs),
     /// A server of the floor; `bench` starts it.
     #[command(hide = true)]
     FloorServer(FloorArgs),
-    /// The server under test; `bench` starts it.
+    /// The server under test; `bench`, `impair` and `attack` start it.
     #[command(hide = true)]
-    BenchServer(bench::ServerArgs),
+    BenchServer(server::ServerArgs),
 }
 
 /// Runs the command that the arguments of the process name.
@@ -46,8 +50,10 @@ pub(crate) fn dispatch() -> ExitCode {
     let result = match command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Impair(arguments) => impair::run(&arguments),
+        Command::Attack(arguments) => attack::run(&arguments),
         Command::FloorServer(arguments) => floor::serve(arguments).map(|()| ExitCode::SUCCESS),
-        Command::BenchServer(arguments) => bench::serve(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::BenchServer(arguments) => server::serve(&arguments).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         tidelock::cli::complain(&error);

@@ -1,10 +1,14 @@
-//! The `loadgen` command: load for a Tidelock server, and a benchmark against the floor.
+//! The `loadgen` command: load for a Tidelock server, a benchmark against the floor, bad networks
+//! and attacks.
 #![forbid(unsafe_code)]
 
+mod attack;
 mod bench;
 mod cli;
 mod floor;
+mod impair;
 mod run;
+mod server;
 
 use std::process::ExitCode;
 use tidelock::host::cpu;

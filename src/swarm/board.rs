@@ -5,7 +5,7 @@ use super::totals::Totals;
 use crate::client::CloseReason;
 use crate::metrics::Quantiles;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 /// What the bots are to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,6 +69,7 @@ impl Live {
 #[derive(Debug)]
 pub(super) struct Board {
     stage: AtomicU8,
+    laps: AtomicUsize,
     posts: Vec<Mutex<Live>>,
 }
 
@@ -76,6 +77,7 @@ impl Board {
     pub(super) fn new(threads: usize) -> Self {
         Self {
             stage: AtomicU8::new(Stage::Join as u8),
+            laps: AtomicUsize::new(0),
             posts: (0..threads).map(|_| Mutex::default()).collect(),
         }
     }
@@ -88,6 +90,16 @@ impl Board {
     /// Goes on to `stage`; never back.
     pub(super) fn advance(&self, stage: Stage) {
         self.stage.fetch_max(stage as u8, Ordering::Relaxed);
+    }
+
+    /// Laps that are to be done by now.
+    pub(super) fn laps(&self) -> usize {
+        self.laps.load(Ordering::Relaxed)
+    }
+
+    /// Ends the lap of all threads.
+    pub(super) fn next_lap(&self) {
+        self.laps.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Replaces the figures of `thread`. If somebody is just reading them, they stay as they are.

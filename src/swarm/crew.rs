@@ -3,6 +3,7 @@
 use super::SwarmConfig;
 use super::board::{Board, Live, Stage};
 use super::engine::{Engine, ThreadReport};
+use super::laps::Lap;
 use super::totals::Totals;
 use crate::host::cores;
 use crate::metrics::Latency;
@@ -45,6 +46,8 @@ pub struct SwarmReport {
     pub client_bytes: usize,
     /// Smallest smoothed round-trip time of a bot, microseconds.
     pub rtt_us: Option<u32>,
+    /// The laps that [`Crew::next_lap`] ended.
+    pub laps: Vec<Lap>,
 }
 
 impl Crew {
@@ -103,6 +106,11 @@ impl Crew {
         self.board.advance(stage);
     }
 
+    /// Ends a lap, of which the report will tell apart from the others, and begins the next.
+    pub fn next_lap(&self) {
+        self.board.next_lap();
+    }
+
     /// Lets all bots leave and returns what they saw.
     ///
     /// # Errors
@@ -125,6 +133,8 @@ impl Crew {
             let share = report.cpu_ns as f64 / (report.window_ns as f64).max(1.0);
             sum.cpu_share += share / threads;
             busiest = busiest.max(share);
+            sum.laps.resize_with(sum.laps.len().max(report.laps.len()), Lap::default);
+            sum.laps.iter_mut().zip(&report.laps).for_each(|(sum, lap)| sum.add(lap));
         }
         let late = sum.window.late_sends * 100 > sum.window.inputs * LATE_LIMIT_PERCENT;
         sum.saturated = busiest > BUSY_LIMIT || late;

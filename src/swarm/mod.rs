@@ -11,6 +11,7 @@
 //! | `addressing` | whose address, turn and datagram is whose |
 //! | `engine` | the loop of one thread |
 //! | `board`, `crew` | the threads, and what they are told and tell |
+//! | `laps` | a run cut into parts, each with its own figures |
 //! | `totals` | what is counted |
 //! | `conduct`, `table` | a whole run, and its report |
 
@@ -19,6 +20,7 @@ mod board;
 mod conduct;
 mod crew;
 mod engine;
+mod laps;
 mod profile;
 mod schedule;
 mod table;
@@ -28,6 +30,7 @@ pub use addressing::PER_ADDRESS_MAX;
 pub use board::{Live, Stage};
 pub use conduct::{AskServer, Conducted, Moment, Plan, Progress, conduct};
 pub use crew::{Crew, SwarmReport};
+pub use laps::Lap;
 pub use profile::{Profile, Walk};
 pub use schedule::{Due, Schedule};
 pub use table::{live_line, table};

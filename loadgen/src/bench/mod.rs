@@ -1,14 +1,11 @@
 //! `loadgen bench`: the server and the floor in turns, on the same cores, with the same datagrams.
 
 mod outcome;
-mod server;
-
-pub(crate) use server::{ServerArgs, serve};
 
 use crate::floor::{FloorArgs, FloorBackend, FloorChild, FloorLoad, FloorRound, drive};
+use crate::server::{ServerArgs, ServerChild};
 use clap::Args;
 use outcome::Outcome;
-use server::ServerChild;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -204,7 +201,18 @@ fn server_round(
     stop: &AtomicBool,
 ) -> Result<Conducted, String> {
     // Started from this thread: a child inherits the cores of the thread that starts it.
-    let server = ServerChild::start(arguments, shards, places)?;
+    let (cores, oversubscribe) = places.of_server(shards);
+    let server = ServerChild::start(&ServerArgs {
+        cores,
+        shards,
+        oversubscribe,
+        players: arguments.players,
+        tick_rate: arguments.rate,
+        visible: arguments.visible,
+        io: arguments.io.clone(),
+        budget: arguments.budget,
+        run_dir: PathBuf::new(),
+    })?;
     let plan = Plan { warm_up: WARM_UP, measure: Duration::from_secs(arguments.seconds) };
     let config = SwarmConfig {
         rate: u32::from(arguments.rate),

@@ -10,6 +10,7 @@ mod sending;
 use super::SwarmConfig;
 use super::addressing::Addressing;
 use super::board::{Board, Live, Stage};
+use super::laps::{Lap, Laps};
 use super::profile::Walk;
 use super::schedule::Schedule;
 use super::totals::Totals;
@@ -44,6 +45,8 @@ struct Player {
     /// The address it speaks from.
     source: Ipv4Addr,
     place: Place,
+    /// When it was last told something; zero before the first time.
+    told_at: Nanos,
 }
 
 /// Where a bot is, as far as this thread has taken notice.
@@ -102,6 +105,7 @@ pub(super) struct ThreadReport {
     /// Memory of the clients, bytes.
     pub(super) client_bytes: usize,
     pub(super) rtt_us: Option<u32>,
+    pub(super) laps: Vec<Lap>,
 }
 
 /// The measured window, from its start on.
@@ -134,6 +138,7 @@ pub(super) struct Engine {
     recent: Latency,
     latency: Latency,
     window: Option<Window>,
+    laps: Laps,
     standing: Standing,
     connects_per_s: f64,
     used_slots: usize,
@@ -184,6 +189,7 @@ impl Engine {
             recent: Latency::default(),
             latency: Latency::default(),
             window: None,
+            laps: Laps::default(),
             standing: Standing::default(),
             connects_per_s,
             used_slots: 0,
@@ -211,6 +217,9 @@ impl Engine {
                 }
                 Stage::Hold => {}
                 Stage::Leave => break,
+            }
+            if self.board.laps() > self.laps.count() {
+                self.next_lap(now);
             }
             if now >= next_joining {
                 next_joining = now.plus(JOINING_TURN);
@@ -242,7 +251,17 @@ impl Engine {
             client_bytes: self.players.iter().map(|player| player.client.memory_bytes()).sum(),
             rtt_us: rtts.filter(|&us| us > 0).min(),
             whole: self.totals,
+            laps: self.laps.into_done(),
         })
+    }
+
+    fn next_lap(&mut self, now: Nanos) {
+        self.laps.merge(&self.recent);
+        if self.window.is_some() {
+            self.latency.merge(&self.recent);
+        }
+        self.recent.clear();
+        self.laps.next(now, &self.totals, self.standing.closed);
     }
 
     fn open_window(&mut self, now: Nanos) {
@@ -281,6 +300,9 @@ impl Engine {
         self.board.post(self.thread, live);
         if self.window.is_some() {
             self.latency.merge(&self.recent);
+        }
+        if self.laps.are_wanted() {
+            self.laps.merge(&self.recent);
         }
         self.recent.clear();
     }

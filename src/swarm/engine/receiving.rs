@@ -5,6 +5,7 @@ use crate::client::{Event, Hint};
 use crate::kernel::prefetch::prefetch;
 use crate::limits::{DATAGRAM_MIN, TIMEOUT_MS};
 use crate::net::BATCH;
+use crate::time::Nanos;
 use std::time::Duration;
 
 /// Inputs that one snapshot may acknowledge at a time, as far as their latency is recorded: what
@@ -21,7 +22,7 @@ impl Engine {
     pub(super) fn receive(&mut self) -> Result<bool, String> {
         let Self { port, players, addressing, schedule, scratch, totals, recent, .. } = self;
         let (clock, config) = (self.clock, &self.config);
-        let (standing, nudged) = (&mut self.standing, &mut self.nudged);
+        let (standing, nudged, laps) = (&mut self.standing, &mut self.nudged, &mut self.laps);
         let report = port.receive(Duration::ZERO, &mut |batch| {
             let now = clock.now();
             let mut indices = [None; BATCH];
@@ -44,6 +45,10 @@ impl Engine {
                 match player.client.handle_datagram(now, datagram.payload, scratch) {
                     Ok(Event::Snapshot(applied)) => {
                         totals.count_applied(&applied, plaintext, config.budget);
+                        if player.told_at > Nanos(0) {
+                            laps.note_gap(now.since(player.told_at));
+                        }
+                        player.told_at = now;
                         // Input s was due `s − 1` rounds after the first.
                         let newly = applied.previous_input..applied.last_processed_input;
                         for before in newly.take(MAX_CATCH_UP) {

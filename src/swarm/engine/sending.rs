@@ -37,8 +37,9 @@ impl Engine {
                 .map_err(|_| "the server's public key in the key file is no key".to_owned())?;
             let walk = Walk::new(self.config.seed, number);
             let (turn, source) = (self.addressing.turn(index), self.addressing.source(index));
-            let place = Place::OnTheWay;
-            self.players.push(Player { client, walk, turn, first_round: 0, source, place });
+            let (place, told_at) = (Place::OnTheWay, Nanos(0));
+            let player = Player { client, walk, turn, first_round: 0, source, place, told_at };
+            self.players.push(player);
             self.joining.push(Joining { index, next: now });
         }
         Ok(())
