@@ -90,6 +90,11 @@ pub(super) fn cookie_of(protocol_id: u64, datagram: &[u8]) -> Option<(u32, [u8; 
     Some((u32::from_le_bytes(number), packet.cookie))
 }
 
+/// Whether `datagram` is an Accepted, whoever it is for and whatever it says.
+pub(super) fn is_accepted(protocol_id: u64, datagram: &[u8]) -> bool {
+    matches!(Reply::read(protocol_id, datagram), Ok(Reply::Accepted(_)))
+}
+
 /// What the server said in a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Heard {

@@ -1,7 +1,7 @@
 //! Attacks by people who are no players: noise, floods of questions, stolen and guessed things.
 
 use crate::attack::field::{SOURCES, Scenario, Shot, Standing};
-use crate::attack::session::{Answer, Attempt, cookie_of, ticket};
+use crate::attack::session::{Answer, Attempt, cookie_of, is_accepted, ticket};
 use crate::attack::squad::FIRST_PLAYER;
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
@@ -258,7 +258,11 @@ impl Scenario for BadTokens {
                     self.cookies.push_back((local, template, cookie));
                 }
             }
-            _ => self.accepted += 1,
+            _ => {
+                // Whoever gets this has returned a cookie. To be told no would be all right.
+                self.accepted += u64::from(is_accepted(self.protocol_id, payload));
+                return Standing::Known;
+            }
         }
         by_address(local)
     }
