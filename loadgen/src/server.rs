@@ -153,10 +153,11 @@ impl ServerChild {
 
     /// Bytes of memory that it has resident, as the kernel says.
     pub(crate) fn resident_bytes(&self) -> Option<u64> {
-        let path = format!("/proc/{}/statm", self.process.id());
+        let path = format!("/proc/{}/status", self.process.id());
         let text = std::fs::read_to_string(path).ok()?;
-        let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
-        Some(pages * rustix::param::page_size() as u64)
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+        Some(kib << 10)
     }
 }
 

@@ -13,7 +13,7 @@ pub struct Lap {
     pub totals: Totals,
     /// Latencies of inputs whose answer came in this lap.
     pub latency: Latency,
-    /// Longest time that any bot waited for its next snapshot, if that came in this lap.
+    /// Longest time that any bot waited for its next snapshot, until that or the lap's end came.
     pub longest_gap: Nanos,
     /// Bots that were gone at its end.
     pub closed: u32,
@@ -53,7 +53,7 @@ impl Laps {
         !self.done.is_empty()
     }
 
-    /// A bot was told something, `gap` after it was told something before.
+    /// A bot was told nothing for `gap`.
     pub(super) fn note_gap(&mut self, gap: Nanos) {
         self.lap.longest_gap = self.lap.longest_gap.max(gap);
     }

@@ -1,5 +1,5 @@
-//! `loadgen attack`: bounded attacks on a server of this machine, beside honest players, and whether
-//! these noticed.
+//! `loadgen attack`: bounded attacks on a server of this machine, beside honest players, and
+//! whether these noticed.
 //!
 //! | file | what it owns |
 //! |---|---|
@@ -35,8 +35,8 @@ use tidelock::server::{RunDir, stop_on_signal};
 /// Attack a server on this machine, beside honest players.
 ///
 /// Each scenario starts a server of its own, unless --server names one, lets honest players join,
-/// attacks for a while from addresses of 127/8, and compares what the players saw before, during and
-/// after. Nothing is ever sent to another machine.
+/// attacks for a while from addresses of 127/8, and compares what the players saw before, during
+/// and after. Nothing is ever sent to another machine.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   loadgen attack --list

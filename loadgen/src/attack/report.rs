@@ -6,7 +6,8 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use tidelock::metrics::Quantiles;
 
-/// Bytes back for each byte of somebody whose address is not known: a Cookie for a Connect is 0.063.
+/// Bytes back for each byte of somebody whose address is not known: a Cookie for a Connect is
+/// 0.063.
 pub(super) const AMPLIFICATION_LIMIT: f64 = 0.07;
 /// The same for an address to which a session may be about to move.
 pub(super) const VICTIM_LIMIT: f64 = 3.0;

@@ -192,6 +192,9 @@ pub(crate) struct Overrides {
     rebind_every: Option<f64>,
 }
 
+/// One of the settings of a direction.
+type Field<T> = fn(&mut Impairment) -> &mut T;
+
 impl Overrides {
     /// Puts what was given into `profile`.
     ///
@@ -200,7 +203,7 @@ impl Overrides {
     /// second.
     pub(crate) fn apply(&self, profile: &mut Profile) -> Result<(), String> {
         let Profile { up, down, .. } = profile;
-        let shares: [(_, fn(&mut Impairment) -> &mut f64); 5] = [
+        let shares: [(_, Field<f64>); 5] = [
             (self.loss, |path| &mut path.loss),
             (self.burst_loss, |path| &mut path.burst_loss),
             (self.reorder, |path| &mut path.reorder),
@@ -214,7 +217,7 @@ impl Overrides {
             }
             (*field(up), *field(down)) = (both.up / 100.0, both.down / 100.0);
         }
-        let amounts: [(_, fn(&mut Impairment) -> &mut f64); 4] = [
+        let amounts: [(_, Field<f64>); 4] = [
             (self.burst_length, |path| &mut path.burst_length),
             (self.delay, |path| &mut path.delay_ms),
             (self.jitter, |path| &mut path.jitter_ms),
@@ -224,7 +227,7 @@ impl Overrides {
             let Some(both) = both else { continue };
             (*field(up), *field(down)) = (both.up, both.down);
         }
-        let counts: [(_, fn(&mut Impairment) -> &mut u32); 3] = [
+        let counts: [(_, Field<u32>); 3] = [
             (self.rate, |path| &mut path.rate_kbit),
             (self.queue, |path| &mut path.queue_ms),
             (self.mtu, |path| &mut path.mtu),

@@ -7,6 +7,9 @@ use super::report::TrialReport;
 use super::trial::{self, Trial};
 use crate::server::LocalServer;
 
+/// Nobody has to be as quick in a test as the figures say, but the stream must come back.
+const GAP_MAX_MS: f64 = 2_500.0;
+
 /// Tries `name` with ten players, with changes to the profile.
 fn tried(name: &str, change: impl FnOnce(&mut Profile)) -> TrialReport {
     let server = LocalServer::start(name);
@@ -16,7 +19,7 @@ fn tried(name: &str, change: impl FnOnce(&mut Profile)) -> TrialReport {
     let (address, seed) = (target.address, 1);
     let relay =
         RelayConfig { server: address, listen: 0, profile, seed, clients: 64, under_way: 8_192 };
-    let report = trial::on(&target, Trial { players: 10, seconds: 3, seed }, name, relay);
+    let report = trial::on(&target, Trial { players: 10, seconds: 4, seed }, name, relay);
     let report = report.expect("it runs");
     server.end();
     let what = (report.joined, report.disconnected, report.false_replays(), report.decode_errors);
@@ -49,4 +52,22 @@ fn no_packet_is_too_large_for_a_path_of_1280_bytes() {
     let report = tried("blackhole", |_| {});
     let deeds = report.network.deeds;
     assert_eq!((deeds.up.too_large, deeds.down.too_large), (0, 0));
+}
+
+fn every_change_is_survived(name: &str) {
+    let report = tried(name, |profile| profile.rebind_every_ms = 1_500);
+    let deeds = report.network.deeds;
+    assert!(deeds.port_changes + deeds.address_changes >= 20, "{report:?}");
+    assert!(deeds.left_behind > 0, "the old place is nowhere: {report:?}");
+    assert!(report.longest_gap_ms < GAP_MAX_MS, "{report:?}");
+}
+
+#[test]
+fn players_go_on_from_another_port() {
+    every_change_is_survived("rebind-port");
+}
+
+#[test]
+fn players_go_on_from_another_address() {
+    every_change_is_survived("rebind-addr");
 }

@@ -261,6 +261,9 @@ impl Engine {
             self.latency.merge(&self.recent);
         }
         self.recent.clear();
+        // Who waits still, waits already.
+        let in_world = self.players.iter().filter(|player| player.place == Place::InWorld);
+        in_world.for_each(|player| self.laps.note_gap(now.since(player.told_at)));
         self.laps.next(now, &self.totals, self.standing.closed);
     }
 
