@@ -76,6 +76,7 @@ impl Players {
             seed: 1,
             path_secret: [1, 2],
             budget,
+            rules: Default::default(),
         };
         let mut players = Self {
             sessions: Sessions::new(config),

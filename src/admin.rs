@@ -1,9 +1,14 @@
 //! The admin socket: a local Unix socket, one request per connection, one line of JSON in answer.
 //!
 //! Requests are words: `stats` (the state of the server), `mark` (start a new window of quantiles,
-//! then the state), `explain PLAYER [ENTITY]` (why the player was told what). Only the owner of
+//! then the state), `explain PLAYER [ENTITY]` (why the player was told what), `waf list`, `waf lift
+//! PLAYER`, `waf ban PLAYER [SECONDS]` and `waf kick PLAYER REASON` (the rules). Only the owner of
 //! the server may connect (mode 0600). The server's end never waits for a slow client; the client's
 //! end is for `loadgen`, `demo`, `tidelock stats` and `tidelock explain`.
+
+mod waf;
+
+pub use waf::{WafRequest, waf_order, waf_report};
 
 use crate::report::Stats;
 use crate::report::explain::ExplainReport;
@@ -35,6 +40,8 @@ pub enum Request {
         /// The entity.
         entity: Option<EntityId>,
     },
+    /// About the rules, or an order to them.
+    Waf(WafRequest),
 }
 
 /// The request as it is sent.
@@ -43,6 +50,7 @@ impl fmt::Display for Request {
         match self {
             Self::Stats => write!(f, "stats"),
             Self::Mark => write!(f, "mark"),
+            Self::Waf(request) => write!(f, "waf {request}"),
             Self::Explain { player, entity: None } => write!(f, "explain {player}"),
             Self::Explain { player, entity: Some(entity) } => {
                 write!(f, "explain {player} {}", entity.0)
@@ -57,6 +65,7 @@ impl Request {
         let request = match words.next()? {
             "stats" => Self::Stats,
             "mark" => Self::Mark,
+            "waf" => Self::Waf(WafRequest::parse(&mut words)?),
             "explain" => {
                 let player = words.next()?.parse().ok()?;
                 let entity = words.next().map(|word| word.parse().map(EntityId));
@@ -138,8 +147,17 @@ impl AdminListener {
     pub fn questions(&self) -> impl Iterator<Item = (Ticket, u64, Option<EntityId>)> {
         self.waiting.iter().filter_map(|waiting| match waiting.request {
             Request::Explain { player, entity } => Some((waiting.ticket, player, entity)),
-            Request::Stats | Request::Mark => None,
+            Request::Stats | Request::Mark | Request::Waf(_) => None,
         })
+    }
+
+    /// Who waits for an answer about the rules.
+    pub fn waf_requests(&self) -> Vec<(Ticket, WafRequest)> {
+        let about_rules = |waiting: &Waiting| match waiting.request {
+            Request::Waf(request) => Some((waiting.ticket, request)),
+            Request::Stats | Request::Mark | Request::Explain { .. } => None,
+        };
+        self.waiting.iter().filter_map(about_rules).collect()
     }
 
     /// Answers everybody who waits for the state of the server.
@@ -200,7 +218,8 @@ fn read_request(mut stream: &UnixStream) -> Option<Request> {
     }
     let request = std::str::from_utf8(&bytes[..len]).ok().and_then(Request::parse);
     if request.is_none() {
-        let known = "unknown request; there are: stats, mark, explain PLAYER [ENTITY]";
+        let known = "unknown request; there are: stats, mark, explain PLAYER [ENTITY], waf list, \
+                     waf lift PLAYER, waf ban PLAYER [SECONDS], waf kick PLAYER REASON";
         let _ = stream.write_all(format!("{}\n", refusal(known)).as_bytes());
     }
     request
@@ -244,6 +263,7 @@ fn exchange(path: &Path, request: Request) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::DisconnectReason;
     use std::thread;
 
     #[test]
@@ -284,6 +304,11 @@ mod tests {
             Request::Mark,
             Request::Explain { player, entity: None },
             Request::Explain { player: most, entity: entity(u32::MAX) },
+            Request::Waf(WafRequest::List),
+            Request::Waf(WafRequest::Lift(most)),
+            Request::Waf(WafRequest::Ban(most, None)),
+            Request::Waf(WafRequest::Ban(most, Some(u32::MAX))),
+            Request::Waf(WafRequest::Kick(most, DisconnectReason::Maintenance)),
         ] {
             let line = format!("{request}\n");
             assert!(line.len() <= REQUEST_MAX);
@@ -291,6 +316,9 @@ mod tests {
         }
         for line in ["", "stats 1", "explain", "explain x", "explain 7 x", "explain 7 8 9"] {
             assert_eq!(Request::parse(line), None, "{line}");
+        }
+        for words in ["", "list 1", "lift", "ban x", "ban 7 x", "ban 7 8 9", "kick 7", "kick 7 x"] {
+            assert_eq!(Request::parse(&format!("waf {words}")), None, "{words}");
         }
     }
 

@@ -92,6 +92,26 @@ pub const VIOLATION_DECAY_PER_S: u32 = 1;
 pub const VIOLATION_MESSAGE: u32 = 5;
 /// Violation score of acknowledging a packet that was never sent.
 pub const VIOLATION_FALSE_ACK: u32 = 50;
+/// Violation score of a message beyond the budget of its type.
+pub const VIOLATION_MESSAGE_RATE: u32 = 1;
+/// Messages Ping, and as many Pong, that a client may send within a second.
+pub const PING_MESSAGES_PER_S: u16 = 30;
+/// Messages Ack that a client may send within a second.
+pub const ACK_MESSAGES_PER_S: u16 = 240;
+/// Messages EnterToWorld, and as many CryptoTest, that a client may send within a second.
+pub const ENTER_MESSAGES_PER_S: u16 = 60;
+/// Messages with inputs within a second, not counted the first of each packet.
+pub const INPUT_MESSAGES_PER_S: u16 = 60;
+/// Other messages of channel Control that a client may send within a second.
+pub const CONTROL_MESSAGES_PER_S: u16 = 60;
+/// Seconds for which an account cools down after its first session that ended for violations.
+pub const COOL_DOWN_S: u32 = 60;
+/// Seconds for which it cools down at most.
+pub const COOL_DOWN_MAX_S: u32 = 3_600;
+/// Seconds after a cool-down until it is forgotten, and the next one is a first one again.
+pub const COOL_DOWN_MEMORY_S: u32 = 86_400;
+/// Accounts whose cool-downs and bans are remembered at a time.
+pub const COOL_DOWNS_MAX: usize = 16_384;
 
 /// Entities one viewer can see at a time: K, the number of slots of the slot protocol.
 pub const VISIBLE_MAX: usize = 128;

@@ -3,6 +3,7 @@
 
 pub mod explain;
 pub mod replication;
+pub mod waf;
 
 use crate::host::facts::HostFacts;
 use crate::metrics::{Counter, Counters, DropReason, Histograms, Phase, Quantiles};

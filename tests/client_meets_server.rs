@@ -120,6 +120,7 @@ impl Simulation {
             seed,
             path_secret: [1, 2],
             budget,
+            rules: Default::default(),
         };
         let sessions = Sessions::new(config);
         let clients = (0..PLAYERS).map(|player| {

@@ -5,6 +5,7 @@ mod demo;
 mod explain;
 mod keys;
 mod serve;
+mod waf;
 
 use clap::{Parser, Subcommand};
 use std::fmt;
@@ -22,7 +23,8 @@ use std::process::ExitCode;
   tidelock token --keys keys/backend.keys.toml --player 7
   tidelock check-config tidelock.toml   is this file right? what do the defaults add?
   tidelock stats                        the state of the server that runs here
-  tidelock explain --player 7           why was player 7 told of what he sees?")]
+  tidelock explain --player 7           why was player 7 told of what he sees?
+  tidelock waf list                     who may not play, and who behaves worst?")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -37,6 +39,7 @@ enum Command {
     Token(keys::TokenArgs),
     Stats(serve::StatsArgs),
     Explain(explain::ExplainArgs),
+    Waf(waf::WafArgs),
 }
 
 /// Runs the command that the arguments of the process name.
@@ -49,6 +52,7 @@ pub fn run() -> ExitCode {
         Command::Token(arguments) => keys::token(&arguments),
         Command::Stats(arguments) => serve::stats(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Waf(arguments) => waf::run(&arguments),
     };
     match result {
         Ok(code) => code,

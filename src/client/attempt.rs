@@ -41,7 +41,7 @@ pub(super) enum Answer {
     /// The server's advice, not authenticated.
     Advice { reason: Status, retry_ms: u32 },
     /// The server's refusal, authenticated.
-    Refused(Status),
+    Refused { status: Status, retry_s: u16 },
     /// There is a session.
     Accepted(Session, Accepted),
 }
@@ -145,7 +145,8 @@ impl Attempt {
         let (handshake, payload) = self.initiator.finish(message).map_err(noise)?;
         let accepted = Accepted::read(&payload).map_err(|_| ClientError::Noise)?;
         if accepted.status != Status::Ok {
-            return Ok(Answer::Refused(accepted.status));
+            let Accepted { status, retry_s, .. } = accepted;
+            return Ok(Answer::Refused { status, retry_s });
         }
         if accepted.connection == ConnectionId::GATE || accepted.connection.socket() == 0 {
             return Err(ClientError::Noise);

@@ -115,6 +115,8 @@ pub struct Client {
     inputs: Inputs,
     world: WorldView,
     statistics: Statistics,
+    /// Seconds to stay away, once the server has ended it all and said so.
+    retry_s: u16,
 }
 
 impl Client {
@@ -136,6 +138,7 @@ impl Client {
             inputs: Inputs::default(),
             world: WorldView::new(),
             statistics: Statistics::default(),
+            retry_s: 0,
         })
     }
 
@@ -158,6 +161,12 @@ impl Client {
             Link::Open(session) => Some(session.connection()),
             Link::Connecting(_) | Link::Closed(_) => None,
         }
+    }
+
+    /// Seconds after which a new attempt may succeed, if the server has refused or ended the
+    /// session and said so; 0 = it did not say.
+    pub fn retry_s(&self) -> u16 {
+        self.retry_s
     }
 
     /// What it sees.
@@ -285,7 +294,8 @@ impl Client {
         match answer {
             Answer::Cookie => Event::Nothing,
             Answer::Advice { reason, retry_ms } => Event::Advice { reason, retry_ms },
-            Answer::Refused(status) => {
+            Answer::Refused { status, retry_s } => {
+                self.retry_s = retry_s;
                 self.link = Link::Closed(CloseReason::Refused(status));
                 Event::Closed
             }
@@ -327,6 +337,9 @@ impl Client {
                 continue;
             }
             let control = ControlMessage::read(&message).map_err(|_| ClientError::Message)?;
+            if let ControlMessage::Disconnect { retry_s, .. } = control {
+                self.retry_s = retry_s;
+            }
             match session.handle_control(now, opened.sequence, control)? {
                 ControlOutcome::Nothing => {}
                 ControlOutcome::Moved => event = Event::Moved(session.connection()),

@@ -4,10 +4,14 @@
 //! Reads no file and no environment itself beyond [`Config::load`]; the command line merges its
 //! flags in `cli`.
 
+mod flood;
 mod shards;
 mod strict;
+mod waf;
 
+pub use flood::LimitsConfig;
 pub use shards::{SHARDS_MAX, ShardCount};
+pub use waf::{MessagesConfig, ScoresConfig, WafConfig};
 
 use crate::connection::BudgetRange;
 use crate::limits;
@@ -36,6 +40,8 @@ pub struct Config {
     pub replication: ReplicationConfig,
     /// Bounds against floods.
     pub limits: LimitsConfig,
+    /// What breaches cost.
+    pub waf: WafConfig,
     /// Socket memory.
     pub net: NetConfig,
 }
@@ -132,21 +138,6 @@ pub struct ReplicationConfig {
     pub budget_min_bytes: usize,
     /// What that grows to, at best, if there is use for it; less than `budget_bytes` means as much.
     pub budget_max_bytes: usize,
-}
-
-/// `[limits]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LimitsConfig {
-    /// Handshake packets per second from one IPv4 address or IPv6 /64.
-    pub handshakes_per_source_per_s: u32,
-    /// Handshake packets from one source in a burst.
-    pub handshakes_per_source_burst: u32,
-    /// Key agreements per second, all sources together.
-    pub key_agreements_per_s: u32,
-    /// Networks (such as `10.0.0.0/8`) to which the limit per source does not apply: load
-    /// generators.
-    pub trusted_sources: Vec<String>,
 }
 
 /// `[net]`
@@ -253,17 +244,6 @@ impl ReplicationConfig {
     }
 }
 
-impl Default for LimitsConfig {
-    fn default() -> Self {
-        Self {
-            handshakes_per_source_per_s: limits::HANDSHAKES_PER_SOURCE_PER_S,
-            handshakes_per_source_burst: limits::HANDSHAKES_PER_SOURCE_BURST,
-            key_agreements_per_s: limits::HANDSHAKE_DH_PER_S,
-            trusted_sources: Vec::new(),
-        }
-    }
-}
-
 impl Default for NetConfig {
     fn default() -> Self {
         let (receive_buffer_bytes, send_buffer_bytes) = (16 << 20, 16 << 20);
@@ -303,7 +283,7 @@ impl Config {
 
     /// Checks what the types cannot: ranges and relations.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let Config { server, world, interest, replication, limits: flood, net } = self;
+        let Config { server, world, interest, replication, limits: flood, waf, net } = self;
         if TickRate::from_hz(server.tick_rate).is_none() {
             return wrong("server.tick_rate", server.tick_rate, "30, 60 or 120");
         }
@@ -335,19 +315,8 @@ impl Config {
         ] {
             within(key, bytes, room, limits::PLAINTEXT_MAX)?;
         }
-        within(
-            "limits.handshakes_per_source_per_s",
-            flood.handshakes_per_source_per_s,
-            1,
-            1 << 20,
-        )?;
-        within(
-            "limits.handshakes_per_source_burst",
-            flood.handshakes_per_source_burst,
-            1,
-            1 << 20,
-        )?;
-        within("limits.key_agreements_per_s", flood.key_agreements_per_s, 1, 1 << 20)?;
+        flood.check(server.tick_rate)?;
+        waf.check()?;
         within("net.receive_buffer_bytes", net.receive_buffer_bytes, 1 << 16, 1 << 30)?;
         within("net.send_buffer_bytes", net.send_buffer_bytes, 1 << 16, 1 << 30)
     }

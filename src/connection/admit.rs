@@ -10,6 +10,7 @@
 
 use super::batch::{Batch, Entry};
 use super::endpoint::Endpoint;
+use super::rules::ClientRates;
 use super::table::{Ingress, Sessions};
 use crate::limits::{DATAGRAM_MAX, DATAGRAM_MIN};
 use crate::metrics::{Counters, DropReason};
@@ -69,7 +70,7 @@ impl Sessions {
             return Err(DropReason::UnknownConnection);
         }
         ingress.check_address(from)?;
-        ingress.check(now, header, datagram.len())?;
+        ingress.check(now, header, datagram.len(), &self.config.rules.rates)?;
         Ok(Admitted { session: id, header, is_stray: false })
     }
 
@@ -153,7 +154,7 @@ impl Sessions {
         if ingress.check_address(entry.from).is_err() {
             return self.admit_stray(now, session, entry.from, header, length);
         }
-        ingress.check(now, header, length)?;
+        ingress.check(now, header, length, &self.config.rules.rates)?;
         Ok(Admitted { session, header, is_stray: false })
     }
 
@@ -189,9 +190,10 @@ impl Ingress {
         now: Nanos,
         header: Header,
         length: usize,
+        rates: &ClientRates,
     ) -> Result<(), DropReason> {
         self.window.peek(header.sequence).map_err(|_| DropReason::Replay)?;
-        self.caps.peek(length, now)?;
+        self.caps.peek(length, rates, now)?;
         if header.flags.intersects(Flags::REKEY) {
             return Err(DropReason::Epoch);
         }

@@ -7,9 +7,9 @@
 
 use super::admission::CloseReason;
 use super::batch::Batch;
+use super::budgets::is_input;
 use super::open::{Opened, plaintext};
 use super::table::{Sessions, Slot, State};
-use crate::limits::{INPUT_BUCKET, VIOLATION_FALSE_ACK, VIOLATION_MESSAGE};
 use crate::metrics::{Counter, Counters, DropReason};
 use crate::time::Nanos;
 use crate::wire::{
@@ -51,15 +51,15 @@ struct Pass<'a> {
 
 /// Why the rest of a packet is not read.
 enum Stop {
-    /// The client is at fault.
-    Fault(DropReason, u32),
+    /// The client is at fault; what that costs is in the rules.
+    Fault(DropReason),
     /// The client has left.
     Left(DisconnectReason),
 }
 
-const MALFORMED: Stop = Stop::Fault(DropReason::Malformed, VIOLATION_MESSAGE);
-const UNEXPECTED: Stop = Stop::Fault(DropReason::Unexpected, VIOLATION_MESSAGE);
-const FALSE_ACK: Stop = Stop::Fault(DropReason::FalseAck, VIOLATION_FALSE_ACK);
+const MALFORMED: Stop = Stop::Fault(DropReason::Malformed);
+const UNEXPECTED: Stop = Stop::Fault(DropReason::Unexpected);
+const FALSE_ACK: Stop = Stop::Fault(DropReason::FalseAck);
 
 impl From<ReadError> for Stop {
     fn from(_: ReadError) -> Self {
@@ -110,12 +110,11 @@ impl Sessions {
                     self.unacked[index] = self.unacked[index].saturating_add(1);
                 }
             }
-            Err(Stop::Fault(reason, score)) => {
+            Err(Stop::Fault(reason)) => {
                 counters.drop(reason);
-                if self.violations[index].add(score, now) {
-                    counters.add(Counter::Violations, 1);
-                    self.say_farewell(index, DisconnectReason::Violation, counters);
-                    sink.closed(slot, CloseReason::Violation);
+                let scores = &self.config.rules.scores;
+                if self.violations[index].add(scores.of(reason), scores, now) {
+                    self.end_for_violations(slot, counters, sink);
                 }
             }
             Err(Stop::Left(reason)) => {
@@ -193,13 +192,37 @@ impl Sessions {
             self.read_acks(pass, &block, sink)?;
             body = reader.slice(reader.remaining())?;
         }
-        let mut asks_for_ack = false;
+        let (mut asks_for_ack, mut has_input) = (false, false);
         for message in Messages::new(body, pass.channel) {
             let message = message?;
+            // The message with inputs that an ordinary packet has costs what its packet costs.
+            let is_input = is_input(message.kind) && pass.channel == Channel::Unreliable;
+            if !is_input || std::mem::replace(&mut has_input, true) {
+                self.spend(pass, message.kind)?;
+            }
             self.read_message(pass, &message, sink)?;
             asks_for_ack |= message.kind != control_kind::ACK;
         }
         Ok(asks_for_ack)
+    }
+
+    /// Takes a message of type `kind` from the budget of its type. Channels with message ids have
+    /// windows of their own.
+    fn spend(&mut self, pass: Pass<'_>, kind: u8) -> Result<(), Stop> {
+        let budgets = &self.config.rules.messages;
+        let spent = &mut self.spent[usize::from(pass.slot)];
+        if pass.channel.has_message_ids() || spent.allow(budgets, pass.channel, kind, pass.now) {
+            return Ok(());
+        }
+        Err(Stop::Fault(DropReason::MessageRate))
+    }
+
+    /// The session in `slot` has broken the rules too often.
+    #[cold]
+    fn end_for_violations(&mut self, slot: Slot, counters: &Counters, sink: &mut impl Sink) {
+        counters.add(Counter::Violations, 1);
+        self.say_farewell(usize::from(slot), DisconnectReason::Violation, counters);
+        sink.closed(slot, CloseReason::Violation);
     }
 
     /// Hands on what `block` acknowledges for the first time, and lets the budget follow.
@@ -300,7 +323,7 @@ impl Sessions {
         let slot = pass.slot;
         let frames = InputFrames::read(body).map_err(|error| match error {
             InputError::Malformed(_) => MALFORMED,
-            InputError::Range => Stop::Fault(DropReason::InputRange, VIOLATION_MESSAGE),
+            InputError::Range => Stop::Fault(DropReason::InputRange),
         })?;
         if self.state[usize::from(slot)] != State::Live(Stage::Entered) {
             return Ok(());
@@ -310,7 +333,8 @@ impl Sessions {
         for (sequence, frame) in frames.oldest_first(ahead.max(0) as usize) {
             flow.newest_input = sequence;
             let rate = u32::from(self.config.tick_hz);
-            if flow.input_allowance.take(1, rate, INPUT_BUCKET, pass.now) {
+            let burst = self.config.rules.rates.inputs_burst;
+            if flow.input_allowance.take(1, rate, burst, pass.now) {
                 sink.input(slot, sequence, frame);
             } else {
                 pass.counters.drop(DropReason::InputRate);

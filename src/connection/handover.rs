@@ -13,6 +13,7 @@
 //! ```
 
 use super::admission::AdmissionError;
+use super::budgets::Spent;
 use super::congestion::Control;
 use super::liveness::{Pending, TIMEOUT};
 use super::path::Route;
@@ -50,6 +51,7 @@ pub struct HandedOver {
     unacked: u8,
     pending: Pending,
     violations: Violations,
+    spent: Spent,
     failed_opens: u64,
     address: SocketAddr,
     origin: Origin,
@@ -115,6 +117,7 @@ impl Sessions {
             unacked: self.unacked[index],
             pending: self.pending[index],
             violations: self.violations[index],
+            spent: self.spent[index],
             failed_opens: self.failed_opens[index],
             address: self.address[index],
             origin: self.origin[index],
@@ -146,6 +149,7 @@ impl Sessions {
         self.due[index] = Nanos(0);
         self.pending[index] = handed.pending;
         self.violations[index] = handed.violations;
+        self.spent[index] = handed.spent;
         self.failed_opens[index] = handed.failed_opens;
         self.address[index] = handed.address;
         self.origin[index] = handed.origin;

@@ -203,7 +203,11 @@ impl Sessions {
     /// One of three Disconnects. After the last the slot is free.
     fn repeat_farewell(&mut self, index: usize, now: Nanos, out: &mut [u8]) -> Option<usize> {
         let (reason, left) = self.pending[index].farewell.unwrap_or((DisconnectReason::Left, 0));
-        let message = ControlMessage::Disconnect { reason, retry_s: 0 };
+        let retry_s = match reason {
+            DisconnectReason::Violation => self.config.rules.cool_down_s,
+            _ => 0,
+        };
+        let message = ControlMessage::Disconnect { reason, retry_s };
         let sent =
             if left > 0 { self.write_control(index, now, out, &[Some(message)]) } else { None };
         if left <= 1 || sent.is_none() {

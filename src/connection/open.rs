@@ -50,7 +50,7 @@ impl Sessions {
         };
         let sequence = admitted.header.sequence;
         ingress.window.peek(sequence).map_err(|_| DropReason::Replay)?;
-        ingress.caps.take(length, now)?;
+        ingress.caps.take(length, &self.config.rules.rates, now)?;
         ingress.window.commit(sequence);
         ingress.heard = now;
         Ok(Opened { admitted, plaintext, from: None })

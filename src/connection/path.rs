@@ -185,7 +185,7 @@ impl Sessions {
         if !self.route[index].allows(from, now) {
             return Err(DropReason::Address);
         }
-        self.ingress[index].check(now, header, length)?;
+        self.ingress[index].check(now, header, length, &self.config.rules.rates)?;
         Ok(Admitted { session, header, is_stray: true })
     }
 

@@ -10,16 +10,18 @@
 
 use super::acks::{Processed, Sent};
 use super::admission::{Admission, AdmissionError};
+use super::budgets::Spent;
 use super::caps::Caps;
 use super::congestion::{BudgetRange, Control, Meter};
 use super::endpoint::Endpoint;
 use super::handover::Transfer;
 use super::liveness::Pending;
 use super::path::Route;
+use super::rules::{ClientRates, Rules};
 use super::violations::Violations;
 use crate::crypto::aead::PacketKey;
 use crate::crypto::replay::ReplayWindow;
-use crate::limits::{INPUT_BUCKET, SLOTS_PER_SHARD, UNCONFIRMED_TIMEOUT_MS};
+use crate::limits::{SLOTS_PER_SHARD, UNCONFIRMED_TIMEOUT_MS};
 use crate::time::{Nanos, TokenBucket};
 use crate::wire::{ConnectionId, Stage};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -42,6 +44,8 @@ pub struct SessionsConfig {
     pub path_secret: [u64; 2],
     /// Between which bounds congestion control moves the bytes of a packet.
     pub budget: BudgetRange,
+    /// What clients may do, and what breaches cost.
+    pub rules: Rules,
 }
 
 /// What happens in a slot.
@@ -120,6 +124,8 @@ pub struct Sessions {
     pub(super) due: Vec<Nanos>,
     pub(super) pending: Vec<Pending>,
     pub(super) violations: Vec<Violations>,
+    /// Messages of the present second.
+    pub(super) spent: Vec<Spent>,
     /// Packets that passed every check before `open` and failed there.
     pub(super) failed_opens: Vec<u64>,
     pub(super) address: Vec<SocketAddr>,
@@ -143,6 +149,7 @@ impl Sessions {
     pub fn new(config: SessionsConfig) -> Self {
         assert!((1..=SLOTS_PER_SHARD).contains(&config.capacity), "1..=4,096 slots");
         assert!(config.socket_index > 0, "socket 0 is the gate");
+        assert!(config.rules.rates.are_possible(), "rates that the accounts can hold");
         let capacity = config.capacity;
         let origin = Origin { player: 0, spawn: None };
         let mut keys = Vec::with_capacity(capacity);
@@ -150,7 +157,7 @@ impl Sessions {
         Self {
             config,
             live: 0,
-            ingress: vec![Ingress::empty(); capacity],
+            ingress: vec![Ingress::empty(&config.rules.rates); capacity],
             flow: vec![Flow::empty(config.budget); capacity],
             control: vec![Control::new(Nanos(0)); capacity],
             keys,
@@ -159,6 +166,7 @@ impl Sessions {
             due: vec![FAR; capacity],
             pending: vec![Pending::default(); capacity],
             violations: vec![Violations::default(); capacity],
+            spent: vec![Spent::default(); capacity],
             failed_opens: vec![0; capacity],
             address: vec![NOWHERE; capacity],
             origin: vec![origin; capacity],
@@ -179,6 +187,7 @@ impl Sessions {
             + size_of::<Nanos>()
             + size_of::<Pending>()
             + size_of::<Violations>()
+            + size_of::<Spent>()
             + size_of::<u64>()
             + size_of::<SocketAddr>()
             + size_of::<Origin>()
@@ -199,14 +208,14 @@ impl Sessions {
             id,
             endpoint: Endpoint::from(admission.address),
             window: ReplayWindow::default(),
-            caps: Caps::full(now),
+            caps: Caps::full(&self.config.rules.rates, now),
             heard: now,
         };
         self.flow[slot] = Flow {
             id,
             sent: Sent::new(self.config.seed ^ u64::from(id.0)),
             processed: Processed::default(),
-            input_allowance: TokenBucket::full(INPUT_BUCKET, now),
+            input_allowance: TokenBucket::full(self.config.rules.rates.inputs_burst, now),
             newest_input: 0,
             meter: Meter::new(self.config.budget),
         };
@@ -217,6 +226,7 @@ impl Sessions {
         self.due[slot] = now.plus(Nanos::from_ms(UNCONFIRMED_TIMEOUT_MS));
         self.pending[slot] = Pending::new(now);
         self.violations[slot] = Violations::default();
+        self.spent[slot] = Spent::default();
         self.failed_opens[slot] = 0;
         self.address[slot] = admission.address;
         self.origin[slot] = Origin { player: admission.player, spawn: admission.spawn };
@@ -326,12 +336,12 @@ impl Sessions {
 }
 
 impl Ingress {
-    fn empty() -> Self {
+    fn empty(rates: &ClientRates) -> Self {
         Self {
             id: ConnectionId::GATE,
             endpoint: Endpoint::from(NOWHERE),
             window: ReplayWindow::default(),
-            caps: Caps::full(Nanos(0)),
+            caps: Caps::full(rates, Nanos(0)),
             heard: Nanos(0),
         }
     }

@@ -1,29 +1,109 @@
 //! How badly a client behaves: a score that rises with every violation and falls with time.
 //!
 //! Only what came out of an opened packet counts; nobody is punished for what others send in his
-//! name. Called by `decode`.
+//! name. Called by `decode`, and by whoever wants to know who behaves worst.
 
-use crate::limits::{VIOLATION_DECAY_PER_S, VIOLATION_LIMIT};
+use super::rules::Scores;
+use super::table::Sessions;
 use crate::time::Nanos;
+use crate::wire::ConnectionId;
 
 /// The score of one session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Violations {
     score: u32,
+    /// Violations so far, saturating.
+    count: u32,
     updated: Nanos,
 }
 
 impl Violations {
     /// Adds `score` and tells whether the limit is reached.
-    pub(super) fn add(&mut self, score: u32, now: Nanos) -> bool {
+    pub(super) fn add(&mut self, score: u32, scores: &Scores, now: Nanos) -> bool {
+        self.decay(scores, now);
+        self.score = self.score.saturating_add(score);
+        self.count = self.count.saturating_add(1);
+        self.score >= scores.limit
+    }
+
+    fn decay(&mut self, scores: &Scores, now: Nanos) {
         let seconds = now.since(self.updated).as_ms() / 1_000;
         if seconds > 0 {
-            let decay = seconds.saturating_mul(u64::from(VIOLATION_DECAY_PER_S));
+            let decay = seconds.saturating_mul(u64::from(scores.decay_per_s));
             self.score = u64::from(self.score).saturating_sub(decay) as u32;
             self.updated = self.updated.plus(Nanos::from_ms(seconds * 1_000));
         }
-        self.score = self.score.saturating_add(score);
-        self.score >= VIOLATION_LIMIT
+    }
+}
+
+/// A session and its score.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scorer {
+    /// Who plays.
+    pub player: u64,
+    /// The score now.
+    pub score: u32,
+    /// Violations of the session so far.
+    pub violations: u32,
+}
+
+/// The sessions with the highest scores, the highest first: a sheet of fixed size, to be filled in
+/// by one table after the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scorers {
+    lines: [Scorer; Self::MOST],
+    len: usize,
+    limit: u32,
+}
+
+impl Scorers {
+    /// Sessions on one sheet.
+    pub const MOST: usize = 32;
+
+    /// What stands on the sheet.
+    pub fn lines(&self) -> &[Scorer] {
+        &self.lines[..self.len]
+    }
+
+    /// The score that ends a session, once a table has filled in the sheet.
+    pub fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// Wipes the sheet.
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// Puts a session in its place; the lowest falls off a full sheet.
+    pub fn add(&mut self, scorer: Scorer) {
+        let worse = |other: &&Scorer| other.score >= scorer.score;
+        let place = self.lines().iter().take_while(worse).count();
+        if place < Self::MOST {
+            self.len = (self.len + 1).min(Self::MOST);
+            self.lines[place..self.len].rotate_right(1);
+            self.lines[place] = scorer;
+        }
+    }
+}
+
+impl Sessions {
+    /// Enters the sessions that have a score into `sheet`. A scan of all slots: to be asked for by
+    /// people, not every tick.
+    pub fn worst(&self, now: Nanos, sheet: &mut Scorers) {
+        sheet.limit = self.config.rules.scores.limit;
+        let living = self.ingress.iter().filter(|ingress| ingress.id != ConnectionId::GATE);
+        for index in living.map(|ingress| usize::from(ingress.id.slot())) {
+            let mut violations = self.violations[index];
+            violations.decay(&self.config.rules.scores, now);
+            if violations.score > 0 {
+                sheet.add(Scorer {
+                    player: self.origin[index].player,
+                    score: violations.score,
+                    violations: violations.count,
+                });
+            }
+        }
     }
 }
 
@@ -31,28 +111,60 @@ impl Violations {
 mod tests {
     use super::*;
 
+    fn add(violations: &mut Violations, score: u32, now: Nanos) -> bool {
+        violations.add(score, &Scores::default(), now)
+    }
+
     #[test]
     fn twenty_bad_messages_at_once_end_a_session() {
         let mut violations = Violations::default();
         let now = Nanos::from_ms(5_000);
-        assert!((0..19).all(|_| !violations.add(5, now)));
-        assert!(violations.add(5, now));
+        assert!((0..19).all(|_| !add(&mut violations, 5, now)));
+        assert!(add(&mut violations, 5, now));
     }
 
     #[test]
     fn one_bad_message_every_five_seconds_is_forgiven_for_ever() {
         let mut violations = Violations::default();
-        assert!((0..10_000).all(|i| !violations.add(5, Nanos::from_ms(i * 5_000))));
+        assert!((0..10_000).all(|i| !add(&mut violations, 5, Nanos::from_ms(i * 5_000))));
     }
 
     #[test]
     fn fractions_of_a_second_add_up() {
         let mut violations = Violations::default();
-        violations.add(50, Nanos(0));
+        add(&mut violations, 50, Nanos(0));
         for ms in (100..=10_000).step_by(100) {
-            assert!(!violations.add(0, Nanos::from_ms(ms)));
+            assert!(!add(&mut violations, 0, Nanos::from_ms(ms)));
         }
-        assert!(!violations.add(59, Nanos::from_ms(10_000)), "ten seconds take ten");
-        assert!(violations.add(1, Nanos::from_ms(10_000)));
+        assert!(!add(&mut violations, 59, Nanos::from_ms(10_000)), "ten seconds take ten");
+        assert!(add(&mut violations, 1, Nanos::from_ms(10_000)));
+    }
+
+    #[test]
+    fn the_limit_and_the_decay_are_those_of_the_rules() {
+        let scores = Scores { limit: 7, decay_per_s: 3, ..Scores::default() };
+        let mut violations = Violations::default();
+        assert!(!violations.add(6, &scores, Nanos(0)));
+        assert!(!violations.add(3, &scores, Nanos::from_ms(1_000)), "6 - 3 + 3");
+        assert!(violations.add(1, &scores, Nanos::from_ms(1_999)));
+        let never = Scores { decay_per_s: 0, ..scores };
+        let mut violations = Violations::default();
+        assert!(!violations.add(6, &never, Nanos(0)));
+        assert!(violations.add(1, &never, Nanos(u64::MAX)), "nothing is forgiven");
+    }
+
+    #[test]
+    fn a_sheet_holds_the_worst_in_order_whoever_comes_first() {
+        let mut sheet = Scorers::default();
+        // Every score from 0 to 100 once, in an order that is none.
+        for i in 0..101u64 {
+            let player = i * 37 % 101;
+            sheet.add(Scorer { player, score: player as u32, violations: 1 });
+        }
+        let scores: Vec<_> = sheet.lines().iter().map(|line| line.score).collect();
+        let worst: Vec<_> = (0..=100).rev().take(Scorers::MOST).collect();
+        assert_eq!(scores, worst);
+        sheet.clear();
+        assert_eq!(sheet.lines(), []);
     }
 }

@@ -1,5 +1,6 @@
 //! What a gate is told at its start.
 
+use super::cooldown::CoolDownRules;
 use super::limiter::HandshakeRates;
 use super::source::Network;
 use crate::crypto::noise::StaticKeys;
@@ -47,8 +48,10 @@ pub struct GateConfig {
     pub sessions: usize,
     /// Smallest client build that may play.
     pub minimum_build: u32,
-    /// Players that may not play.
+    /// Players that may not play until the operator says otherwise.
     pub banned: Vec<u64>,
+    /// How long accounts cool down.
+    pub cool_downs: CoolDownRules,
     /// Sources that skip the limit per source, for load tests from one host.
     pub trusted_sources: Vec<Network>,
     /// Limits before any cryptography.
@@ -59,6 +62,8 @@ pub struct GateConfig {
     pub tokens: usize,
     /// Accepted sessions that have not proven themselves yet.
     pub unconfirmed: u16,
+    /// Packets per second that clients are told they may send.
+    pub packets_per_s: u16,
 }
 
 impl GateConfig {
@@ -77,11 +82,13 @@ impl GateConfig {
             sessions: limits::SLOTS_PER_SHARD,
             minimum_build: 0,
             banned: Vec::new(),
+            cool_downs: CoolDownRules::default(),
             trusted_sources: Vec::new(),
             rates: HandshakeRates::default(),
             dh_per_s: limits::HANDSHAKE_DH_PER_S,
             tokens: limits::TOKENS_MAX,
             unconfirmed: limits::UNCONFIRMED_MAX as u16,
+            packets_per_s: limits::CLIENT_PACKETS_PER_S as u16,
         }
     }
 

@@ -19,10 +19,11 @@
 //! | 9 | the token opens; realm, server, lifetime, address; issued since this server started | drop |
 //! | 10 | token table | drop |
 //! | 11 | Noise message 1 | drop |
-//! | 12 | maintenance, ban, build, room | an authenticated denial, 140 bytes |
+//! | 12 | maintenance, ban or cool-down, build, room | an authenticated denial, 140 bytes |
 //! | 13 | slot, Noise message 2 | |
 
 use super::answers::Answer;
+use super::cooldown::{Cause, CoolDown};
 use super::farewell::Farewell;
 use super::sessions::Session;
 use super::{Gate, GateAction, Moment, dh_burst, map, random};
@@ -52,6 +53,27 @@ struct Arrival<'a> {
     attempt: Attempt<'a>,
     prologue: [u8; PROLOGUE_LEN],
     fingerprint: u64,
+}
+
+/// Why there will be no session.
+#[derive(Clone, Copy)]
+struct Denial {
+    status: Status,
+    reason: DropReason,
+    /// Seconds after which a new attempt may succeed, 0 = not told.
+    retry_s: u16,
+}
+
+impl From<CoolDown> for Denial {
+    fn from(cool_down: CoolDown) -> Self {
+        let reason = match cool_down.cause {
+            Cause::Violations => DropReason::CoolDown,
+            Cause::Banned => DropReason::Banned,
+        };
+        // Rounded up, so that who waits as long as told does not come too early.
+        let whole = |left: Nanos| left.as_ms().div_ceil(1_000).clamp(1, u16::MAX.into()) as u16;
+        Self { status: Status::Banned, reason, retry_s: cool_down.left.map_or(0, whole) }
+    }
 }
 
 impl Gate {
@@ -176,14 +198,16 @@ impl Gate {
             Responder::read(&arrival.prologue, &self.config.keys, &token.psk, noise_message)
                 .map_err(|_| DropReason::Noise)?;
         let offer = ClientOffer::read(&offer).map_err(|_| DropReason::Handshake)?;
-        let verdict = self.judge(token, &offer, u16::from_le_bytes(random(entropy)));
-        let (status, id) = match verdict {
-            Ok(id) => (Status::Ok, id),
-            Err((status, _)) => (status, ConnectionId::GATE),
+        let verdict = self.judge(at.now, token, &offer, u16::from_le_bytes(random(entropy)));
+        let (status, id, retry_s) = match verdict {
+            Ok(id) => (Status::Ok, id, 0),
+            Err(Denial { status, retry_s, .. }) => (status, ConnectionId::GATE, retry_s),
         };
         let accepted = Accepted {
             tick: at.tick,
             server_time_us: at.now.as_us(),
+            retry_s,
+            packets_per_s: self.config.packets_per_s,
             ..Accepted::new(status, id, token.player_id, self.config.tick_hz)
         };
         let (keys, noise_message) =
@@ -194,8 +218,8 @@ impl Gate {
         // Nothing can fail any more, so nothing has to be taken back.
         put(out, &packet);
         self.tokens.begin(&token.token_id, attempt.origin, connect.token_expiry_s());
-        if let Err((_, reason)) = verdict {
-            counters.drop(reason);
+        if let Err(denial) = verdict {
+            counters.drop(denial.reason);
             return Ok(GateAction::Reply(ACCEPTED_LEN));
         }
         counters.add(Counter::Accepted, 1);
@@ -224,22 +248,24 @@ impl Gate {
     /// Step 12: the id of the session to be, or why there will be none.
     fn judge(
         &self,
+        now: Nanos,
         token: &Token,
         offer: &ClientOffer,
         random: u16,
-    ) -> Result<ConnectionId, (Status, DropReason)> {
+    ) -> Result<ConnectionId, Denial> {
+        let denial = |status, reason| Denial { status, reason, retry_s: 0 };
         if self.maintenance {
-            return Err((Status::Maintenance, DropReason::Maintenance));
+            return Err(denial(Status::Maintenance, DropReason::Maintenance));
         }
-        if self.config.banned.binary_search(&token.player_id).is_ok() {
-            return Err((Status::Banned, DropReason::Banned));
+        if let Some(cool_down) = self.cool_downs.left(token.player_id, now) {
+            return Err(Denial::from(cool_down));
         }
         // Snapshots are never fragmented, so a client must take whole datagrams.
         if offer.build < self.config.minimum_build || usize::from(offer.max_datagram) < DATAGRAM_MAX
         {
-            return Err((Status::Build, DropReason::Build));
+            return Err(denial(Status::Build, DropReason::Build));
         }
-        let full = (Status::Full, DropReason::ServerFull);
+        let full = denial(Status::Full, DropReason::ServerFull);
         if self.answers.is_full() {
             return Err(full);
         }

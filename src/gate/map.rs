@@ -42,6 +42,11 @@ impl<const W: usize, V: Copy> FixedMap<W, V> {
         self.cells[self.find(key)].map(|entry| entry.value)
     }
 
+    /// Everything in it, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = ([u64; W], V)> + '_ {
+        self.cells.iter().flatten().map(|entry| (entry.key, entry.value))
+    }
+
     /// Adds or replaces the value of `key`. Only adding can fail.
     pub(super) fn insert(&mut self, key: [u64; W], value: V) -> Result<(), Full> {
         let cell = self.find(&key);

@@ -7,6 +7,7 @@
 
 mod answers;
 mod config;
+mod cooldown;
 mod farewell;
 mod handshake;
 mod limiter;
@@ -17,10 +18,13 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod warden;
 
 pub use config::{GateConfig, TokenKey};
+pub use cooldown::{Cause, CoolDown, CoolDownRules};
 pub use limiter::HandshakeRates;
 pub use source::{Network, NetworkError};
+pub use warden::TooManyBans;
 
 use crate::connection::Admission;
 use crate::crypto::cookie::CookieKeys;
@@ -31,6 +35,7 @@ use crate::time::{Entropy, Nanos, TokenBucket};
 use crate::units::{EntityId, Tick};
 use crate::wire::ConnectionId;
 use answers::Answers;
+use cooldown::CoolDowns;
 use farewell::Farewells;
 use limiter::Limiter;
 use population::Population;
@@ -38,7 +43,8 @@ use sessions::{Session, Sessions};
 use std::net::SocketAddr;
 use tokens::TokenTable;
 
-/// Cells of the token table looked at per millisecond: all of them in about a second.
+/// Cells of the token table, and of the cool-downs, looked at per millisecond: all of them in about
+/// a second.
 const SWEEP_PER_MS: u64 = 128;
 
 /// When a datagram is handled, on the three clocks that a handshake knows.
@@ -85,6 +91,7 @@ pub struct Gate {
     sessions: Sessions,
     population: Population,
     farewells: Farewells,
+    cool_downs: CoolDowns,
     seed: [u64; 2],
     maintenance: bool,
     /// Latest unix time seen: a clock that is set back does not revive forgotten tokens.
@@ -98,13 +105,7 @@ impl Gate {
     ///
     /// # Panics
     /// If the configuration asks for no shard or for more than 4,096 slots in one.
-    pub fn new(
-        mut config: GateConfig,
-        keeper: Keeper,
-        now: Nanos,
-        entropy: &mut dyn Entropy,
-    ) -> Self {
-        config.banned.sort_unstable();
+    pub fn new(config: GateConfig, keeper: Keeper, now: Nanos, entropy: &mut dyn Entropy) -> Self {
         let seed = [random(entropy), random(entropy)].map(u64::from_le_bytes);
         Self {
             limiter: Limiter::new(config.rates, config.trusted_sources.clone(), seed, now),
@@ -115,6 +116,7 @@ impl Gate {
             sessions: Sessions::new(config.shards, config.slots_per_shard, config.sessions, seed),
             population: Population::new(keeper, config.shards.into()),
             farewells: Farewells::default(),
+            cool_downs: CoolDowns::new(config.cool_downs, &config.banned, seed),
             seed,
             maintenance: false,
             unix_s: 0,
@@ -152,7 +154,9 @@ impl Gate {
         let elapsed_ms = at.now.since(self.swept).as_ms();
         if elapsed_ms > 0 {
             self.swept = at.now;
-            self.tokens.sweep((elapsed_ms * SWEEP_PER_MS) as usize, self.unix_s);
+            let cells = (elapsed_ms * SWEEP_PER_MS) as usize;
+            self.tokens.sweep(cells, self.unix_s);
+            self.cool_downs.sweep(cells, at.now);
         }
     }
 

@@ -243,6 +243,12 @@ impl Sessions {
         logins.confirmed.or(logins.unconfirmed)
     }
 
+    /// All sessions of `player`.
+    pub(super) fn all_of(&self, player: u64) -> [Option<ConnectionId>; 2] {
+        let logins = self.players.get(&[player]).unwrap_or_default();
+        [logins.confirmed, logins.unconfirmed]
+    }
+
     /// Some of the players, at most `most`, and how many sessions there are.
     pub(super) fn players(&self, most: usize) -> (Vec<u64>, usize) {
         let slots = self.shards.iter().flat_map(|shard| &shard.slots);

@@ -60,6 +60,8 @@ named_enum! {
         ServerFull = "server_full",
         /// A player who may not play; answered with a denial.
         Banned = "banned",
+        /// A player whose account cools down; answered with a denial.
+        CoolDown = "cool_down",
         /// A client too old for this server; answered with a denial.
         Build = "build",
         /// A handshake while the server takes no players; answered with a denial.
@@ -88,6 +90,8 @@ named_enum! {
         InputRange = "input_range",
         /// An input frame beyond one per tick.
         InputRate = "input_rate",
+        /// A message beyond the budget of its type; the rest of its packet is dropped.
+        MessageRate = "message_rate",
         /// A datagram that the kernel refused to take.
         SendRefused = "send_refused",
         /// A bounded queue inside the server was full.
@@ -126,6 +130,10 @@ named_enum! {
         TimedOut = "timed_out",
         /// Sessions ended for violations.
         Violations = "violations",
+        /// Cool-downs of accounts that followed from those.
+        CoolDowns = "cool_downs",
+        /// Cool-downs for which there was no room in the table.
+        CoolDownsLost = "cool_downs_lost",
         /// Sessions now (a gauge).
         Sessions = "sessions",
         /// Players in the world now (a gauge).

@@ -156,7 +156,7 @@ impl Housekeeping {
     fn serve_admin(&mut self, admin: &mut AdminListener) {
         let now = self.reception.premises.now();
         admin.poll();
-        self.reception.explain(admin);
+        self.reception.serve_admin(admin);
         if !admin.wants_stats() {
             return;
         }

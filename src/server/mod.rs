@@ -13,12 +13,14 @@ pub(crate) mod reception;
 pub(crate) mod residents;
 mod shard_thread;
 pub(crate) mod supervisor;
+mod warden;
 
 pub use files::RunDir;
 pub use plan::CorePlan;
 
 use crate::config::{Config, ConfigError, Steering};
-use crate::gate::{GateConfig, HandshakeRates, TokenKey};
+use crate::connection::Rules;
+use crate::gate::{GateConfig, TokenKey};
 use crate::host::clock::{self, Clock};
 use crate::host::entropy::OsEntropy;
 use crate::keys::ServerKeys;
@@ -310,9 +312,19 @@ fn shard_config(config: &Config, index: usize) -> ShardConfig {
         entities: config.entities_per_shard(),
         rate: config.tick_rate(),
         budget: config.replication.budget_range(),
+        rules: rules(config),
         entry: EntryRules { seed: config.world.seed, spawn: config.world.spawn },
         canary_seed: u64::from_le_bytes(OsEntropy.bytes()),
         path_secret: [OsEntropy.bytes(), OsEntropy.bytes()].map(u64::from_le_bytes),
+    }
+}
+
+fn rules(config: &Config) -> Rules {
+    Rules {
+        rates: config.limits.client_rates(),
+        messages: config.waf.message_budgets(),
+        scores: config.waf.scores(),
+        cool_down_s: config.waf.cool_down_s.min(u16::MAX.into()) as u16,
     }
 }
 
@@ -335,12 +347,11 @@ fn gate_config(
         slots_per_shard: config.players_per_shard() as u16,
         sessions: config.world.players as usize,
         trusted_sources: networks.collect::<Result<_, _>>()?,
-        rates: HandshakeRates {
-            source_per_s: config.limits.handshakes_per_source_per_s,
-            source_burst: config.limits.handshakes_per_source_burst,
-            ..HandshakeRates::default()
-        },
+        rates: config.limits.handshake_rates(),
         dh_per_s: config.limits.key_agreements_per_s,
+        packets_per_s: config.limits.client_packets_per_s as u16,
+        banned: config.waf.banned.clone(),
+        cool_downs: config.waf.cool_down_rules(),
         ..GateConfig::new(backend.protocol_id, backend.realm, keys.static_keys()?, vec![token_key])
     })
 }

@@ -9,6 +9,7 @@ use super::balance::{Balance, Shift};
 use super::explainer::Explainer;
 use super::residents::Residents;
 use super::supervisor::{Supervisor, Ties};
+use super::warden::Warden;
 use crate::admin::AdminListener;
 use crate::gate::{Gate, GateAction, GateConfig, Moment};
 use crate::limits::DATAGRAM_MAX;
@@ -58,6 +59,7 @@ pub(crate) struct Reception<P: Premises> {
     residents: Residents,
     balance: Balance,
     explainer: Explainer,
+    warden: Warden,
     pub(super) shards: Vec<GateEnd>,
     /// By shard. A shard and its replacements count on.
     pub(super) shard_counters: Vec<Arc<Counters>>,
@@ -99,6 +101,7 @@ impl<P: Premises> Reception<P> {
             residents: parts.residents,
             balance: parts.balance,
             explainer,
+            warden: Warden::new(shards.len()),
             spare: shards.iter().map(|_| Box::default()).collect(),
             shards,
             shard_counters: parts.shard_counters,
@@ -196,6 +199,7 @@ impl<P: Premises> Reception<P> {
             self.disconnect(Some(stray), DisconnectReason::ShardLost);
         }
         self.explainer.lose(&lost);
+        self.warden.lose(&lost);
         self.residents.lose(&lost, &mut self.gate, &self.counters);
         Ok(())
     }
@@ -273,6 +277,7 @@ impl<P: Premises> Reception<P> {
                         let older = self.gate.confirmed(id);
                         self.disconnect(older, DisconnectReason::Replaced);
                     }
+                    ToGate::Violated(id) => self.punish(id),
                     ToGate::Closed(id) => self.gate.closed(id),
                     ToGate::Moved(id) => {
                         if !self.gate.moved(id) {
@@ -282,6 +287,7 @@ impl<P: Premises> Reception<P> {
                     ToGate::Readdressed(id, address) => self.gate.readdressed(id, address),
                     ToGate::Stayed(id) | ToGate::Released(id) => self.gate.released(id),
                     ToGate::Explained(question) => self.explainer.answered(index, question),
+                    ToGate::Scores(sheet) => self.warden.collected(index, sheet),
                     ToGate::Window(mut full) => {
                         self.window.merge(&full);
                         full.clear();
@@ -306,8 +312,20 @@ impl<P: Premises> Reception<P> {
         self.shards.iter().all(|end| end.to_shard.is_abandoned())
     }
 
-    /// Passes on questions of the admin socket, and answers.
-    pub(super) fn explain(&mut self, admin: &mut AdminListener) {
-        self.explainer.serve(self.premises.now(), admin, &self.gate, &mut self.shards);
+    /// Passes on questions of the admin socket, and answers; carries out its orders.
+    pub(super) fn serve_admin(&mut self, admin: &mut AdminListener) {
+        let now = self.premises.now();
+        self.explainer.serve(now, admin, &self.gate, &mut self.shards);
+        for (id, reason) in self.warden.serve(now, admin, &mut self.gate, &mut self.shards) {
+            self.disconnect(Some(id), reason);
+        }
+    }
+
+    /// A shard has ended `id` for violations: the account cools down, and its other sessions end.
+    fn punish(&mut self, id: ConnectionId) {
+        let now = self.premises.now();
+        for other in self.gate.violated(id, now, &self.counters) {
+            self.disconnect(other, DisconnectReason::Banned);
+        }
     }
 }

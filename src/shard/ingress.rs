@@ -145,6 +145,10 @@ impl Shard {
                     self.tell_gate(ToGate::Window(full));
                 }
                 ToShard::Explain(question) => self.question = Some(question),
+                ToShard::Scores(mut sheet) => {
+                    self.sessions.worst(timer.now(), &mut sheet);
+                    self.tell_gate(ToGate::Scores(sheet));
+                }
                 ToShard::Stop => self.stop(),
                 ToShard::HandOver(from, to) => self.remember_move(from, to),
                 ToShard::Spawn(spawn) => self.players.settle_npc(spawn),
@@ -298,9 +302,12 @@ impl Sink for Events<'_> {
         tell(self.to_gate, ToGate::Released(id), self.counters);
     }
 
-    fn closed(&mut self, slot: Slot, _reason: CloseReason) {
+    fn closed(&mut self, slot: Slot, reason: CloseReason) {
         let id = self.players.connection(slot);
         self.players.depart(slot);
+        if reason == CloseReason::Violation {
+            tell(self.to_gate, ToGate::Violated(id), self.counters);
+        }
         tell(self.to_gate, ToGate::Closed(id), self.counters);
     }
 }

@@ -6,7 +6,7 @@ use super::links::Links;
 use super::meeting::Waiters;
 use super::page::Page;
 use super::queue::{self, Receiver, Sender};
-use crate::connection::Admission;
+use crate::connection::{Admission, Scorers};
 use crate::exchange::Member;
 use crate::limits::SLOTS_PER_SHARD;
 use crate::metrics::Histograms;
@@ -30,6 +30,8 @@ pub enum ToShard {
     /// Why was a player told what? The answer comes back in the same box after the next tick; the
     /// gate has one question at a time under way.
     Explain(Box<Question>),
+    /// Who behaves worst? The sheet comes back filled in.
+    Scores(Box<Scorers>),
     /// Say goodbye to everybody and stop.
     Stop,
     /// An NPC enters the world. It is sent at the start, and after a shard was lost.
@@ -72,6 +74,8 @@ pub enum Fault {
 pub enum ToGate {
     /// The first packet of the session opened: its token is used up.
     Confirmed(ConnectionId),
+    /// The session has ended for violations; that it is closed comes next.
+    Violated(ConnectionId),
     /// The session has ended, its slot is free.
     Closed(ConnectionId),
     /// The session has arrived from another shard.
@@ -87,6 +91,8 @@ pub enum ToGate {
     Window(Box<Histograms>),
     /// A question of the gate, answered.
     Explained(Box<Question>),
+    /// Who behaves worst.
+    Scores(Box<Scorers>),
 }
 
 /// The gate's ends of the queues to one shard.

@@ -34,7 +34,7 @@ pub use page::{Page, Report};
 pub use players::EntryRules;
 pub use queue::{Receiver, Sender};
 
-use crate::connection::{Batch, BudgetRange, Sessions, SessionsConfig};
+use crate::connection::{Batch, BudgetRange, Rules, Sessions, SessionsConfig};
 use crate::exchange::Member;
 use crate::limits;
 use crate::metrics::{Counters, Histograms};
@@ -64,6 +64,8 @@ pub struct ShardConfig {
     pub rate: TickRate,
     /// Bytes of plaintext in one snapshot packet.
     pub budget: BudgetRange,
+    /// What clients may do, and what breaches cost.
+    pub rules: Rules,
     /// Where players appear.
     pub entry: EntryRules,
     /// Random, secret: which sequences are left out to catch false acknowledgments.
@@ -136,6 +138,7 @@ impl Shard {
                 seed: config.canary_seed,
                 path_secret: config.path_secret,
                 budget: config.budget,
+                rules: config.rules,
             }),
             world: World::new(world),
             replicator: Replicator::new(config.players, member.rows(), config.rate),
@@ -247,6 +250,7 @@ mod tests {
             entities: 8,
             rate: TickRate::DEFAULT,
             budget: BudgetRange::default(),
+            rules: Rules::default(),
             entry: EntryRules { seed: 1, spawn: SpawnRule::Uniform },
             canary_seed: 1,
             path_secret: [1, 2],

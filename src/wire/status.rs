@@ -81,8 +81,11 @@ impl ClientOffer {
 /// The server's answer, authenticated by the second Noise message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
-    /// Whether there is a session. If not, the other fields mean nothing.
+    /// Whether there is a session. If not, only `retry_s` means something.
     pub status: Status,
+    /// Seconds after which a new attempt may succeed, only if there is no session; 0 = not told,
+    /// 65,535 = that or more.
+    pub retry_s: u16,
     /// The session's name, in every header from now on.
     pub connection: ConnectionId,
     /// The server's tick now.
@@ -110,6 +113,7 @@ impl Accepted {
     pub fn new(status: Status, connection: ConnectionId, player: u64, tick_hz: u16) -> Self {
         Self {
             status,
+            retry_s: 0,
             connection,
             tick: 0,
             server_time_us: 0,
@@ -133,9 +137,13 @@ impl Accepted {
         if reader.u8()? != super::WIRE_VERSION {
             return Err(ReadError::Value);
         }
-        reader.zeros(2)?;
+        let retry_s = reader.u16()?;
+        if status == Status::Ok && retry_s != 0 {
+            return Err(ReadError::Value);
+        }
         let accepted = Self {
             status,
+            retry_s,
             connection: ConnectionId(reader.u32()?),
             tick: reader.u32()?,
             server_time_us: reader.u64()?,
@@ -157,7 +165,7 @@ impl Accepted {
         let mut writer = Writer::new(&mut out);
         writer.u8(self.status as u8);
         writer.u8(super::WIRE_VERSION);
-        writer.zeros(2);
+        writer.u16(self.retry_s);
         writer.u32(self.connection.0);
         writer.u32(self.tick);
         writer.u64(self.server_time_us);
@@ -215,5 +223,18 @@ mod tests {
             assert_eq!(Accepted::read(&changed), Err(ReadError::Value), "byte {at}");
         }
         assert_eq!(Accepted::read(&[9; 64]), Err(ReadError::Value));
+    }
+
+    #[test]
+    fn a_refusal_says_when_to_come_back_where_an_acceptance_has_zeros() {
+        for status in &Status::ALL[1..] {
+            let refusal =
+                Accepted { retry_s: 0x0201, ..Accepted::new(*status, ConnectionId::GATE, 42, 60) };
+            let bytes = refusal.write();
+            assert_eq!(bytes[..4], [*status as u8, 1, 1, 2]);
+            assert_eq!(Accepted::read(&bytes), Ok(refusal));
+        }
+        let wrong = Accepted { retry_s: 1, ..Accepted::new(Status::Ok, ConnectionId(7), 42, 60) };
+        assert_eq!(Accepted::read(&wrong.write()), Err(ReadError::Value));
     }
 }

@@ -149,6 +149,7 @@ impl Server {
                     entities: seats,
                     rate: TickRate::DEFAULT,
                     budget: BudgetRange::default(),
+                    rules: Default::default(),
                     entry: EntryRules { seed, spawn: SpawnRule::Plaza },
                     canary_seed: seed,
                     path_secret: [seed, 2],
@@ -263,7 +264,10 @@ impl Server {
                     }
                     ToGate::Stayed(id) | ToGate::Released(id) => self.gate.released(id),
                     ToGate::Readdressed(id, address) => self.gate.readdressed(id, address),
-                    ToGate::Window(_) | ToGate::Explained(_) => panic!("nobody asked for one"),
+                    ToGate::Violated(id) => panic!("{id:?} kept every rule"),
+                    ToGate::Window(_) | ToGate::Explained(_) | ToGate::Scores(_) => {
+                        panic!("nobody asked for one")
+                    }
                 }
             }
         }

@@ -8,11 +8,10 @@ use tidelock::exchange::exchange;
 use tidelock::gate::{Gate, GateAction, GateConfig, Moment, TokenKey};
 use tidelock::host::entropy::SeededEntropy;
 use tidelock::keys::{ServerKeys, TicketRequest};
-use tidelock::limits::TAG_LEN;
 use tidelock::metrics::{Counter, Counters, DropReason};
 use tidelock::wire::snapshot::{OwnState, SnapshotHead};
 use tidelock::wire::*;
-use tidelock::{time::Nanos, units::EntityId};
+use tidelock::{limits::TAG_LEN, time::Nanos, units::EntityId};
 
 pub(crate) const TABLES: usize = 3;
 pub(crate) const PLAYERS: usize = 4;
@@ -113,8 +112,9 @@ pub(crate) fn address(player: usize) -> SocketAddr {
 
 pub(crate) fn table(place: usize, seed: u64) -> Table {
     let (socket_index, capacity, tick_hz, path_secret) = (place as u8 + 1, SLOTS, 60, [seed, 2]);
-    let budget = Default::default();
-    let config = SessionsConfig { socket_index, capacity, tick_hz, seed, path_secret, budget };
+    let (budget, rules) = Default::default();
+    let config =
+        SessionsConfig { socket_index, capacity, tick_hz, seed, path_secret, budget, rules };
     Table {
         sessions: Sessions::new(config),
         counters: Counters::default(),

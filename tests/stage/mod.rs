@@ -223,6 +223,7 @@ impl Stage {
             entities: 2 * per_shard,
             rate: TickRate::DEFAULT,
             budget: BudgetRange::default(),
+            rules: Default::default(),
             entry: EntryRules { seed, spawn },
             canary_seed: 1,
             path_secret: [1, 2],

@@ -7,9 +7,10 @@ mod liveness;
 mod messages;
 mod network;
 mod path;
+mod rules;
 
 use super::{
-    Admission, AdmissionError, Batch, BudgetRange, CloseReason, PathState, Sessions,
+    Admission, AdmissionError, Batch, BudgetRange, CloseReason, PathState, Rules, Sessions,
     SessionsConfig, Sink, Slot,
 };
 use crate::crypto::aead::PacketKey;
@@ -223,6 +224,7 @@ impl Bench {
             seed: 9,
             path_secret: [1, 2],
             budget,
+            rules: Rules::default(),
         };
         Self {
             sessions: Sessions::new(config),
@@ -321,7 +323,7 @@ impl Bench {
         let keys: Vec<bool> = s.keys.iter().map(Option::is_some).collect();
         let routes: Vec<_> = s.route.iter().map(super::path::Route::without_strays).collect();
         format!(
-            "{} {} {:?} {:?} {:?} {keys:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {routes:?}",
+            "{} {} {:?} {:?} {:?} {keys:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {routes:?}",
             s.live,
             s.poll_at,
             s.ingress,
@@ -332,6 +334,7 @@ impl Bench {
             s.due,
             s.pending,
             s.violations,
+            s.spent,
             s.address,
             s.transfer,
             self.sink.0,

@@ -2,6 +2,7 @@
 
 mod admission;
 mod cookies;
+mod cooldowns;
 mod farewells;
 mod mutations;
 mod tokens;
@@ -55,6 +56,7 @@ fn small() -> GateConfig {
         unconfirmed: 16,
         rates,
         dh_per_s: 1_000_000,
+        cool_downs: CoolDownRules { accounts: 16, ..CoolDownRules::default() },
         ..GateConfig::new(PROTOCOL_ID, 1, server_keys(), vec![TOKEN_KEY.clone()])
     }
 }

@@ -1,0 +1,280 @@
+//! Who breaks the rules under real keys, on real sockets: held to its limits, ended, refused,
+//! listed, lifted; and the honest players beside it, who notice nothing.
+
+mod players;
+mod rogue;
+
+use players::{Folder, Player, config, start};
+use rogue::Rogue;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+use tidelock::admin::{self, Request};
+use tidelock::client::{CloseReason, State};
+use tidelock::host::entropy::SeededEntropy;
+use tidelock::keys::BackendKeys;
+use tidelock::metrics::{Counter, DropReason};
+use tidelock::report::Stats;
+use tidelock::report::waf::WafReport;
+use tidelock::server::Server;
+use tidelock::time::Entropy;
+use tidelock::wire::{Channel, ControlMessage, DisconnectReason, InputFrame, Status};
+
+/// A server and its honest players, who walk about all the time.
+struct Scene {
+    server: Server,
+    keys: BackendKeys,
+    folder: Folder,
+    honest: Vec<Player>,
+    /// Snapshots that they had when all were in the world.
+    before: Vec<u64>,
+    since: Instant,
+    last: Instant,
+}
+
+impl Scene {
+    fn new(name: &str, settings: impl FnOnce(&mut tidelock::config::Config)) -> Self {
+        let folder = Folder::new(name);
+        let mut config = config(&folder);
+        settings(&mut config);
+        let (server, keys) = start(config);
+        let honest: Vec<_> = (0..4)
+            .map(|n| Player::new(&keys, server.address, 100 + n, [400_000, 400_000, 0]))
+            .collect();
+        let now = Instant::now();
+        let mut scene =
+            Self { server, keys, folder, honest, before: Vec::new(), since: now, last: now };
+        scene.until("all honest players are in", |scene| {
+            scene.honest.iter().all(|it| it.client.state() == State::InWorld)
+        });
+        scene.before = scene.honest.iter().map(snapshots).collect();
+        scene.since = Instant::now();
+        scene
+    }
+
+    /// Plays on for a moment.
+    fn play(&mut self) {
+        if self.last.elapsed() >= Duration::from_millis(16) {
+            self.last += Duration::from_millis(16);
+            for player in &mut self.honest {
+                let east = InputFrame { move_x: 127, ..InputFrame::default() };
+                player.client.set_input(east);
+            }
+        }
+        self.honest.iter_mut().for_each(Player::pump);
+    }
+
+    fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
+        let start = Instant::now();
+        while !done(self) {
+            assert!(start.elapsed() < Duration::from_secs(20), "in vain: {what}");
+            self.play();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        let socket = self.server.run_dir.admin_socket(self.server.address.port());
+        admin::ask(&socket, Request::Stats).expect("the server answers")
+    }
+
+    fn dropped(&self, reason: DropReason) -> u64 {
+        self.stats().dropped[reason.name()]
+    }
+
+    /// `tidelock waf` with these words.
+    fn waf(&mut self, words: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidelock"));
+        let port = self.server.address.port().to_string();
+        command.arg("waf").args(words).args(["--port", &port, "--run-dir"]).arg(&self.folder.0);
+        let child = command.stdout(std::process::Stdio::piped());
+        let mut child = child.stderr(std::process::Stdio::piped()).spawn().expect("it starts");
+        self.until("the command ends", |_| child.try_wait().expect("a child").is_some());
+        child.wait_with_output().expect("a child")
+    }
+
+    fn list(&mut self) -> WafReport {
+        let output = self.waf(&["list", "--json"]);
+        assert!(output.status.success());
+        WafReport::from_json(&String::from_utf8(output.stdout).expect("text")).expect("JSON")
+    }
+
+    /// Honest players are in the world, without a fault on either side, and were told as often as
+    /// ever: a snapshot for each of most ticks, on however slow a machine.
+    fn nobody_else_noticed(&mut self) {
+        let sent: Vec<_> = self.honest.iter().map(|it| it.client.next_input() - 1).collect();
+        self.until("every input of honest players was applied", |scene| {
+            let worlds = scene.honest.iter().map(|it| it.client.world().last_processed_input());
+            worlds.zip(&sent).all(|(processed, &sent)| processed >= sent)
+        });
+        let ticks = self.since.elapsed().as_secs_f64() * 60.0;
+        for (player, before) in self.honest.iter().zip(&self.before) {
+            let statistics = player.client.statistics();
+            assert_eq!(player.client.state(), State::InWorld);
+            assert_eq!(statistics.errors_total(), 0);
+            let told = (snapshots(player) - before) as f64;
+            assert!(told > ticks * 0.5, "{told} snapshots in {ticks} ticks");
+        }
+    }
+
+    fn end(self) {
+        self.server.stop();
+        self.server.join().expect("an orderly end");
+    }
+}
+
+fn snapshots(player: &Player) -> u64 {
+    player.client.statistics().snapshots.into()
+}
+
+/// Sends random bytes under its keys until the server has had enough. What it was told then.
+fn rave(scene: &mut Scene, rogue: &mut Rogue, seed: u64) -> ControlMessage {
+    println!("seed {seed}");
+    let mut random = SeededEntropy(seed);
+    let mut last_word = None;
+    scene.until("the server has had enough", |_| {
+        let mut bytes = [0; 64];
+        random.fill(&mut bytes);
+        let length = usize::from(bytes[0] % 60);
+        rogue.say(Channel::ALL[usize::from(bytes[1] % 4)], |writer| {
+            writer.slice(&bytes[2..2 + length]);
+        });
+        let heard = rogue.hear().into_iter().flat_map(|(_, messages)| messages);
+        let is_last = |it: &ControlMessage| matches!(it, ControlMessage::Disconnect { .. });
+        last_word = last_word.or(heard.into_iter().find(is_last));
+        last_word.is_some()
+    });
+    last_word.expect("just heard")
+}
+
+#[test]
+fn who_sends_nonsense_under_valid_keys_is_ended_cools_down_is_listed_lifted_and_joins_again() {
+    let mut scene = Scene::new("waf-rave", |_| {});
+    let (keys, address) = (scene.keys.clone(), scene.server.address);
+    let mut rogue = Rogue::join(&keys, address, 7).map_err(|it| it.status).expect("a good token");
+    rogue.enter();
+    let reason = DisconnectReason::Violation;
+    let last_word = rave(&mut scene, &mut rogue, 1);
+    assert_eq!(last_word, ControlMessage::Disconnect { reason, retry_s: 60 });
+    let refused = Rogue::join(&keys, address, 7).map(drop).expect_err("it cools down");
+    assert_eq!(refused.status, Status::Banned);
+    assert!((50..=60).contains(&refused.retry_s), "{}", refused.retry_s);
+    let stats = scene.stats();
+    assert_eq!(stats.counter(Counter::Violations), 1);
+    assert_eq!(stats.counter(Counter::CoolDowns), 1);
+    assert_eq!(stats.dropped[DropReason::CoolDown.name()], 1);
+    assert_eq!(stats.counter(Counter::Players), 4);
+
+    let listed = scene.list();
+    let [offender] = &listed.cool_downs[..] else { panic!("{listed:?}") };
+    assert_eq!((offender.player, offender.offences, listed.barred), (7, 1, 1));
+    assert_eq!((offender.cause.as_str(), listed.limit), ("violations", 100));
+    assert!(offender.seconds_left.is_some_and(|left| left <= 60));
+    assert_eq!(listed.worst, [], "honest players have no score");
+    let text = String::from_utf8(scene.waf(&["list"]).stdout).expect("text");
+    assert!(text.contains("1 may not play") && text.contains("violations"), "{text}");
+
+    assert!(scene.waf(&["lift", "7"]).status.success());
+    let again = scene.waf(&["lift", "7"]);
+    assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("neither"));
+    let mut rogue = Rogue::join(&keys, address, 7).map_err(|it| it.status).expect("it was lifted");
+    rogue.enter();
+    scene.nobody_else_noticed();
+    assert_eq!(scene.list().barred, 0);
+    scene.end();
+}
+
+#[test]
+fn a_client_at_ten_times_the_rate_is_held_to_it_and_the_others_play_on() {
+    let mut scene = Scene::new("waf-fast", |_| {});
+    let (keys, address) = (scene.keys.clone(), scene.server.address);
+    let mut rogue = Rogue::join(&keys, address, 7).map_err(|it| it.status).expect("a good token");
+    rogue.enter();
+    let (start, mut sent) = (Instant::now(), 0);
+    scene.until("three seconds have passed", |_| {
+        let due = start.elapsed().as_millis() as u32 * 12 / 10;
+        while sent < due {
+            sent += 1;
+            rogue.input(sent);
+        }
+        rogue.hear();
+        start.elapsed() > Duration::from_secs(3)
+    });
+    let stats = scene.stats();
+    let refused = stats.dropped[DropReason::PacketRate.name()];
+    assert!(refused > u64::from(sent) / 3, "{refused} of {sent}");
+    assert_eq!((stats.counter(Counter::Violations), stats.counter(Counter::Players)), (0, 5));
+    scene.nobody_else_noticed();
+    scene.end();
+}
+
+#[test]
+fn messages_beyond_their_budget_end_a_session_and_the_list_shows_who_is_near_it() {
+    let mut scene = Scene::new("waf-ping", |config| {
+        config.waf.messages_per_s.pings = 2;
+        config.waf.scores.message_rate = 40;
+        config.waf.cool_down_s = 0;
+        config.waf.cool_down_max_s = 0;
+    });
+    let (keys, address) = (scene.keys.clone(), scene.server.address);
+    let mut rogue = Rogue::join(&keys, address, 7).map_err(|it| it.status).expect("a good token");
+    rogue.enter();
+    // Whatever the second, at least two of eight are beyond the budget; at most two count a second.
+    let mut nonce = 0;
+    scene.until("a ping was too much", |scene| {
+        nonce += 1;
+        rogue.control(ControlMessage::Ping { nonce });
+        std::thread::sleep(Duration::from_millis(20));
+        scene.dropped(DropReason::MessageRate) > 0
+    });
+    let worst = scene.list().worst;
+    assert_eq!((worst[0].player, worst[0].shard), (7, 1));
+    assert!((20..=40).contains(&worst[0].score) && worst[0].violations == 1, "{worst:?}");
+    scene.until("the session ends", |scene| {
+        nonce += 1;
+        rogue.control(ControlMessage::Ping { nonce });
+        scene.stats().counter(Counter::Violations) == 1
+    });
+    let again = Rogue::join(&keys, address, 7);
+    again.map_err(|it| it.status).expect("there are no cool-downs").enter();
+    scene.nobody_else_noticed();
+    scene.end();
+}
+
+#[test]
+fn the_operator_bans_and_kicks() {
+    let mut scene = Scene::new("waf-ban", |config| config.waf.banned = vec![66]);
+    let (keys, address) = (scene.keys.clone(), scene.server.address);
+    let refusal = Rogue::join(&keys, address, 66).map(drop).expect_err("banned by the settings");
+    assert_eq!((refusal.status, refusal.retry_s), (Status::Banned, 0));
+    let output = scene.waf(&["ban", "100", "--for", "2h", "--json"]);
+    let answer = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(answer.trim(), r#"{"player":100,"done":"banned","sessions":1}"#);
+    let told = |reason| State::Closed(CloseReason::Disconnected(reason));
+    scene.until("the banned one is told", |scene| {
+        scene.honest[0].client.state() == told(DisconnectReason::Banned)
+    });
+    let refusal = Rogue::join(&keys, address, 100).map(drop).expect_err("banned");
+    assert_eq!(refusal.status, Status::Banned);
+    assert!((7_100..=7_200).contains(&refusal.retry_s), "{}", refusal.retry_s);
+    assert_eq!(scene.dropped(DropReason::Banned), 2);
+
+    let output = scene.waf(&["kick", "101", "--reason", "maintenance"]);
+    assert_eq!(output.stdout, b"player 101: kicked; its session ends\n");
+    scene.until("the kicked one is told", |scene| {
+        scene.honest[1].client.state() == told(DisconnectReason::Maintenance)
+    });
+    Rogue::join(&keys, address, 101).map_err(|it| it.status).expect("it may come back").enter();
+    let output = scene.waf(&["kick", "5"]);
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("not on this server"));
+    assert!(!scene.waf(&["kick", "101", "--reason", "boredom"]).status.success());
+    let mut listed: Vec<_> = scene.list().cool_downs.iter().map(|it| it.player).collect();
+    listed.sort_unstable();
+    assert_eq!(listed, [66, 100]);
+    assert!(scene.waf(&["unban", "66"]).status.success());
+    Rogue::join(&keys, address, 66).map_err(|it| it.status).expect("it was lifted").enter();
+    scene.honest.drain(..2);
+    scene.before.drain(..2);
+    scene.nobody_else_noticed();
+    scene.end();
+}
