@@ -98,6 +98,7 @@ impl Players {
                 player: 1,
                 client_to_server: [slot as u8; 32],
                 server_to_client: [!slot as u8; 32],
+                examiner: None,
                 spawn: None,
                 accepted_at: players.now,
             };

@@ -5,8 +5,10 @@
 //! a clock or a random source: both are arguments.
 
 use crate::client::Ticket;
+use crate::crypto::integrity::KeyTable;
 use crate::crypto::noise::StaticKeys;
 use crate::crypto::token::{Token, TokenAddress, TokenHead, TokenKind, seal_token};
+use crate::limits::INTEGRITY_KEYS_MAX;
 use crate::time::Entropy;
 use crate::wire::PublicToken;
 use serde::{Deserialize, Serialize};
@@ -91,6 +93,29 @@ pub struct TicketRequest {
     pub spawn: Option<[i32; 3]>,
     /// Seconds until it expires, at most 60.
     pub ttl_s: u64,
+}
+
+/// The integrity keys of one build as a file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyTableFile {
+    build: u32,
+    keys: Vec<Secret>,
+}
+
+/// Reads the integrity keys of a build.
+pub fn load_key_table(path: &Path) -> Result<KeyTable, String> {
+    let KeyTableFile { build, keys } = parse(path)?;
+    let keys = keys.iter().map(|key| key.0).collect();
+    KeyTable::new(build, keys)
+        .ok_or_else(|| format!("{} has no keys, or more than {INTEGRITY_KEYS_MAX}", path.display()))
+}
+
+/// Writes them, readable by their owner alone; an existing file is never overwritten.
+pub fn save_key_table(table: &KeyTable, path: &Path) -> Result<(), String> {
+    let keys = table.keys().iter().map(|key| Secret(*key)).collect();
+    let comment = "# Tidelock integrity keys of one build: for the server, and for that build.\n";
+    write_private(path, comment, &KeyTableFile { build: table.build(), keys }, false)
 }
 
 impl ServerKeys {
@@ -328,6 +353,23 @@ mod tests {
         fs::write(&path, "x = 1").unwrap();
         assert!(ServerKeys::load(&path).unwrap_err().contains("keygen"));
         fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn key_tables_are_private_round_trip_and_are_never_overwritten() {
+        let folder = folder();
+        let path = folder.join("integrity-1001.toml");
+        let table = KeyTable::generate(1001, 5, &mut SeededEntropy(1));
+        save_key_table(&table, &path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let loaded = load_key_table(&path).unwrap();
+        assert!((loaded.build(), loaded.keys().len()) == (1001, 5) && loaded == table);
+        assert!(save_key_table(&table, &path).unwrap_err().contains("exists"));
+        fs::write(&path, "build = 1\nkeys = []\n").unwrap();
+        assert!(load_key_table(&path).unwrap_err().contains("no keys"));
+        fs::write(&path, "build = 1\nkeys = [\"00\"]\n").unwrap();
+        assert!(load_key_table(&path).unwrap_err().contains("no key file"));
+        fs::remove_file(&path).unwrap();
     }
 
     #[test]

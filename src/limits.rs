@@ -94,6 +94,16 @@ pub const VIOLATION_MESSAGE: u32 = 5;
 pub const VIOLATION_FALSE_ACK: u32 = 50;
 /// Violation score of a message beyond the budget of its type.
 pub const VIOLATION_MESSAGE_RATE: u32 = 1;
+/// Violation score of an integrity check that was answered wrongly or not at all.
+pub const VIOLATION_INTEGRITY: u32 = 10;
+/// Most of a violation score that integrity checks may be: they alone never end a session.
+pub const VIOLATION_INTEGRITY_SHARE: u32 = 50;
+/// Seconds from one integrity check of a session to the next.
+pub const INTEGRITY_INTERVAL_S: u32 = 60;
+/// Seconds that the answer to an integrity check may take.
+pub const INTEGRITY_PATIENCE_S: u32 = 10;
+/// Keys in the table of one build, at most.
+pub const INTEGRITY_KEYS_MAX: usize = 4_096;
 /// Messages Ping, and as many Pong, that a client may send within a second.
 pub const PING_MESSAGES_PER_S: u16 = 30;
 /// Messages Ack that a client may send within a second.
@@ -148,4 +158,5 @@ const _: () = assert!(VISIBLE_MAX <= 128, "a slot is seven bits on the wire and 
 const _: () = assert!(HISTORY_TICKS.is_power_of_two(), "the history ring is indexed by a mask");
 const _: () = assert!(REPLAY_WINDOW_SERVER == 64, "the server's window is one u64");
 const _: () = assert!(SKIP_MIN > 128, "at most one omitted sequence is within reach of an ack");
+const _: () = assert!(VIOLATION_INTEGRITY_SHARE < VIOLATION_LIMIT, "never the only reason");
 const _: () = assert!(CLIENT_PACKETS_BURST >= CLIENT_PACKETS_PER_S, "a burst covers a second");

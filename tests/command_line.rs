@@ -83,6 +83,20 @@ fn keys_are_private_and_never_overwritten() {
 }
 
 #[test]
+fn each_build_gets_its_own_integrity_keys() {
+    let folder = folder("integrity");
+    let out = folder.to_str().expect("ASCII");
+    let arguments = ["keygen", "--out", out, "--build", "1001", "--count", "3"];
+    let (output, complaint) = run(&arguments);
+    assert!(output.status.success(), "{complaint}");
+    let text = fs::read_to_string(folder.join("integrity-1001.toml")).expect("it was written");
+    assert!(text.contains("build = 1001") && text.matches(&['"']).count() == 6, "{text}");
+    assert!(!folder.join("server.keys.toml").exists(), "nothing else is made");
+    assert!(run(&arguments).1.contains("never overwritten"));
+    assert!(!run(&["keygen", "--out", out, "--count", "3"]).0.status.success(), "of which build?");
+}
+
+#[test]
 fn a_server_without_keys_says_how_to_get_some() {
     let folder = folder("keyless");
     let run_dir = folder.to_str().expect("ASCII");

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use tidelock::crypto::aead::PacketKey;
+use tidelock::crypto::integrity::KeyTable;
 use tidelock::state::{Kind, QuantizedState, effects, flags};
 use tidelock::units::EntityId;
 use tidelock::wire::snapshot::{EntryBody, OwnState, SnapshotHead, write_entry_head};
 use tidelock::wire::{
     Accepted, AckBlock, Channel, ClientOffer, Connect, ConnectionId, ControlMessage, Flags, Header,
-    InputFrame, Status, Writer, buttons, put_enter_to_world, put_input_frames, put_message,
-    to_client,
+    InputFrame, IntegrityRole, Status, Writer, buttons, put_enter_to_world, put_input_frames,
+    put_message, to_client,
 };
 
 const DOCUMENT: &str = include_str!("../docs/PROTOCOL.md");
@@ -154,6 +155,42 @@ fn snapshot(writer: &mut Writer<'_>) {
     });
 }
 
+/// The integrity check, held against what an independent implementation has produced.
+fn integrity(blocks: &mut Blocks) {
+    let text = include_str!("vectors/integrity.json");
+    let json: serde_json::Value = serde_json::from_str(text).expect("the vectors are JSON");
+    let inputs = &json["inputs"];
+    let bytes = |name: &str| hex(inputs[name].as_str().expect("hexadecimal"));
+    let number = |name: &str| inputs[name].as_u64().expect("a number");
+    let (key, nonce) = (bytes("key"), bytes("nonce"));
+    let (key, nonce) = (key.try_into().expect("32 bytes"), nonce.try_into().expect("16 bytes"));
+    let index = number("index") as u16;
+    let mut keys = vec![[0; 32]; usize::from(index)];
+    keys.push(key);
+    let table = KeyTable::new(number("build") as u32, keys).expect("a few keys");
+    let exporter = blocks["exporter"].as_slice().try_into().expect("32 bytes");
+    let answer = table.answer(&exporter, &nonce, index).expect("there is such a key");
+    let message = |role, bytes| {
+        written(|writer| ControlMessage::CheckIntegrity { index, role, bytes }.write(writer))
+    };
+    let question = message(IntegrityRole::Question, nonce);
+    let answered = message(IntegrityRole::Answer, answer);
+    let asked = number("question_sequence");
+    let packet = sealed(&blocks["s2c_key0"], Channel::Control, asked, false, &question);
+    let replied = number("answer_sequence");
+    let reply = sealed(&blocks["c2s_key0"], Channel::Control, replied, false, &answered);
+    for (name, bytes) in [
+        ("integrity_answer", answer.to_vec()),
+        ("integrity_question_plaintext", question),
+        ("integrity_question_packet", packet),
+        ("integrity_answer_plaintext", answered),
+        ("integrity_answer_packet", reply),
+    ] {
+        assert_eq!(bytes, hex(json[name].as_str().expect("hexadecimal")), "{name}");
+        blocks.insert(name.into(), bytes);
+    }
+}
+
 fn expected() -> Blocks {
     let mut blocks = vectors();
     let (to_server, to_client) = (blocks["c2s_key0"].clone(), blocks["s2c_key0"].clone());
@@ -183,13 +220,14 @@ fn expected() -> Blocks {
         assert!(vector.is_none_or(|vector| vector == packet), "{name} is not the vector");
         blocks.insert(format!("{name}_plaintext"), plaintext);
     }
+    integrity(&mut blocks);
     let offer = ClientOffer { build: 1_001, features: 0, max_datagram: 1_200 };
     blocks.insert("token".into(), token(&blocks["server_static_pub"]));
     blocks.insert("prologue".into(), prologue);
     blocks.insert("offer".into(), offer.write().to_vec());
     blocks.insert("answer".into(), answer.write().to_vec());
     // What is reserved, and a key that the example does not need.
-    let left_out = ["resume_psk", "exporter", "root1", "c2s_key1", "s2c_key1"];
+    let left_out = ["resume_psk", "root1", "c2s_key1", "s2c_key1"];
     for name in left_out.into_iter().chain(["ping_epoch1_packet", "server_eph_pub"]) {
         blocks.remove(name).expect("a name of the vectors");
     }

@@ -7,11 +7,13 @@ mod rogue;
 use players::{Folder, Player, config, start};
 use rogue::Rogue;
 use std::process::{Command, Output};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tidelock::admin::{self, Request};
 use tidelock::client::{CloseReason, State};
+use tidelock::crypto::integrity::KeyTable;
 use tidelock::host::entropy::SeededEntropy;
-use tidelock::keys::BackendKeys;
+use tidelock::keys::{BackendKeys, load_key_table, save_key_table};
 use tidelock::metrics::{Counter, DropReason};
 use tidelock::report::Stats;
 use tidelock::report::waf::WafReport;
@@ -275,6 +277,56 @@ fn the_operator_bans_and_kicks() {
     Rogue::join(&keys, address, 66).map_err(|it| it.status).expect("it was lifted").enter();
     scene.honest.drain(..2);
     scene.before.drain(..2);
+    scene.nobody_else_noticed();
+    scene.end();
+}
+
+#[test]
+fn clients_of_a_build_with_keys_are_asked_and_those_without_play_on_all_the_same() {
+    let folder = Folder::new("waf-keys");
+    let table = KeyTable::generate(1001, 16, &mut SeededEntropy(3));
+    let other = KeyTable::generate(1002, 16, &mut SeededEntropy(4));
+    let paths = [&table, &other].map(|table| {
+        let path = folder.0.join(format!("integrity-{}.toml", table.build()));
+        save_key_table(table, &path).expect("writable");
+        path
+    });
+    let table = Arc::new(load_key_table(&paths[0]).expect("just written"));
+    let mut scene = Scene::new("waf-integrity", |config| {
+        config.waf.integrity.tables = paths.to_vec();
+        config.waf.integrity.interval_s = 5;
+        config.waf.integrity.patience_s = 2;
+        config.waf.scores.decay_per_s = 0;
+    });
+    // Build 0 has no keys, so the honest players of the scene are not asked.
+    let mut asked: Vec<_> = [(Some(&table), 1001), (None, 1001), (Some(&table), 1002)]
+        .into_iter()
+        .zip(200..)
+        .map(|((table, build), number)| {
+            let mut player = Player::of_build(build, &scene.keys, scene.server.address, number);
+            if let Some(table) = table {
+                player.client.set_key_table(Arc::clone(table));
+            }
+            player
+        })
+        .collect();
+    let (mut last, mut looked) = (scene.stats(), Instant::now());
+    scene.until("each kind of answer has come twice", |scene| {
+        asked.iter_mut().for_each(Player::pump);
+        if looked.elapsed() > Duration::from_millis(100) {
+            (last, looked) = (scene.stats(), Instant::now());
+        }
+        last.counter(Counter::IntegrityPassed) >= 2
+            && last.counter(Counter::IntegrityUnanswered) >= 2
+            && last.dropped[DropReason::Integrity.name()] >= 2
+    });
+    assert!(asked.iter().all(|it| it.client.state() == State::InWorld));
+    assert!(asked.iter().all(|it| it.client.statistics().errors_total() == 0));
+    let listed = scene.list();
+    let suspects: Vec<_> = listed.worst.iter().map(|it| it.player).collect();
+    assert!(suspects.contains(&201) && suspects.contains(&202), "{listed:?}");
+    assert_eq!((suspects.len(), listed.barred), (2, 0), "who answers rightly has no score");
+    asked.clear();
     scene.nobody_else_noticed();
     scene.end();
 }

@@ -1,31 +1,44 @@
 //! `keygen` and `token`.
 
 use crate::config::DEFAULT_PORT;
+use crate::crypto::integrity::KeyTable;
 use crate::host::clock;
 use crate::host::entropy::OsEntropy;
-use crate::keys::{BackendKeys, ServerKeys, TicketRequest};
+use crate::keys::{BackendKeys, ServerKeys, TicketRequest, save_key_table};
 use clap::Args;
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Make the keys of a server and of its backend.
+/// Make the keys of a server and of its backend, or the integrity keys of a build.
 ///
 /// The server's file holds its static secret; the backend's holds what is needed to mint tokens.
-/// Existing files are never overwritten.
+/// With --build, neither is made, but a table of keys that the server (`waf.integrity.tables`) and
+/// the clients of that build share. Existing files are never overwritten.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
-  tidelock keygen --out keys")]
+#[command(after_help = "Examples:
+  tidelock keygen --out keys                  server.keys.toml and backend.keys.toml
+  tidelock keygen --out keys --build 1001     integrity-1001.toml")]
 pub(super) struct KeygenArgs {
-    /// Folder for `server.keys.toml` and `backend.keys.toml`.
+    /// Folder for the files.
     #[arg(long, default_value = ".")]
     out: PathBuf,
+    /// Make the integrity keys of this build instead: `integrity-BUILD.toml`.
+    #[arg(long)]
+    build: Option<u32>,
+    /// How many integrity keys the build gets, 1 to 4,096.
+    #[arg(long, default_value_t = 256, requires = "build")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=4_096))]
+    count: u16,
 }
 
 pub(super) fn keygen(arguments: &KeygenArgs) -> Result<ExitCode, String> {
     let folder = &arguments.out;
     fs::create_dir_all(folder)
         .map_err(|error| format!("cannot make the folder {}: {error}", folder.display()))?;
+    if let Some(build) = arguments.build {
+        return key_table(arguments, build);
+    }
     let (server, backend) = (folder.join("server.keys.toml"), folder.join("backend.keys.toml"));
     if backend.exists() {
         return Err(format!(
@@ -41,6 +54,17 @@ pub(super) fn keygen(arguments: &KeygenArgs) -> Result<ExitCode, String> {
         server.display()
     ));
     super::say(format_args!("{}  for `tidelock token --keys` and your backend", backend.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn key_table(arguments: &KeygenArgs, build: u32) -> Result<ExitCode, String> {
+    let path = arguments.out.join(format!("integrity-{build}.toml"));
+    let table = KeyTable::generate(build, arguments.count.into(), &mut OsEntropy);
+    save_key_table(&table, &path)?;
+    super::say(format_args!(
+        "{}   for `waf.integrity.tables` of the server, and for the clients of build {build}",
+        path.display()
+    ));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -14,6 +14,7 @@ use super::session::{ControlOutcome, Opened, Session};
 use super::snapshot::{Applied, Scratch};
 use super::statistics::Statistics;
 use super::world::WorldView;
+use crate::crypto::integrity::KeyTable;
 use crate::crypto::noise::NoiseError;
 use crate::limits::{DATAGRAM_MAX, DATAGRAM_MIN, TIMEOUT_MS};
 use crate::time::{Entropy, Nanos};
@@ -22,6 +23,7 @@ use crate::wire::{
     Channel, ConnectionId, ControlMessage, Direction, DisconnectReason, Header, InputFrame,
     Messages, Stage, Status, is_allowed, put_enter_to_world, put_input_frames, to_client,
 };
+use std::sync::Arc;
 
 const ENTER_RESEND: Nanos = Nanos::from_ms(100);
 const TIMEOUT: Nanos = Nanos::from_ms(TIMEOUT_MS);
@@ -115,6 +117,8 @@ pub struct Client {
     inputs: Inputs,
     world: WorldView,
     statistics: Statistics,
+    /// The keys of the client's build.
+    key_table: Option<Arc<KeyTable>>,
     /// Seconds to stay away, once the server has ended it all and said so.
     retry_s: u16,
 }
@@ -138,8 +142,15 @@ impl Client {
             inputs: Inputs::default(),
             world: WorldView::new(),
             statistics: Statistics::default(),
+            key_table: None,
             retry_s: 0,
         })
+    }
+
+    /// Gives it the keys of its build, of which the server may ask for one now and then. A client
+    /// without them does not answer.
+    pub fn set_key_table(&mut self, table: Arc<KeyTable>) {
+        self.key_table = Some(table);
     }
 
     /// How far it has come.
@@ -388,6 +399,9 @@ impl Client {
         }
         if session.is_leaving() {
             return None;
+        }
+        if let Some(length) = session.poll_answer(now, self.key_table.as_deref(), out) {
+            return Some(length);
         }
         if session.stage == Stage::Entered && self.inputs.pending {
             self.inputs.pending = false;

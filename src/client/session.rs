@@ -6,6 +6,7 @@ use super::acks::{Processed, Rtt, Sent};
 use super::error::ClientError;
 use super::identity::Identity;
 use crate::crypto::aead::PacketKey;
+use crate::crypto::integrity::{KeyTable, Question};
 use crate::crypto::replay::ReplayWindow;
 use crate::crypto::schedule::Root;
 use crate::limits::{
@@ -14,10 +15,11 @@ use crate::limits::{
 };
 use crate::time::Nanos;
 use crate::wire::{
-    AckBlock, Channel, ConnectionId, ControlMessage, DisconnectReason, Flags, Header, Reader,
-    Stage, Writer,
+    AckBlock, Channel, ConnectionId, ControlMessage, DisconnectReason, Flags, Header,
+    IntegrityRole, Reader, Stage, Writer,
 };
 use std::slice::from_ref;
+use zeroize::Zeroizing;
 
 const CRYPTO_TEST_RESEND: Nanos = Nanos::from_ms(250);
 const ACK_DELAY: Nanos = Nanos::from_ms(25);
@@ -61,6 +63,10 @@ pub(super) struct Session {
     is_elsewhere: bool,
     /// Nonce of a Ping that waits for its Pong.
     pong_due: Option<u64>,
+    /// The question of an integrity check that waits for its answer.
+    question_due: Option<Question>,
+    /// The secret of the integrity check.
+    exporter: Zeroizing<[u8; 32]>,
     /// Next CryptoTest while unconfirmed, next Disconnect while leaving.
     next_step: Nanos,
     /// Disconnects still to be sent, once the client leaves.
@@ -90,6 +96,8 @@ impl Session {
             ping_sent_at: now,
             is_elsewhere: false,
             pong_due: None,
+            question_due: None,
+            exporter: Zeroizing::new(root.exporter()),
             next_step: now,
             farewells: None,
             crypto_test,
@@ -190,7 +198,12 @@ impl Session {
                     return Ok(ControlOutcome::Confirmed);
                 }
             }
-            ControlMessage::CryptoTestAck(_) | ControlMessage::CryptoTest(_) => {
+            ControlMessage::CheckIntegrity { index, role: IntegrityRole::Question, bytes } => {
+                self.question_due = Some(Question { index, nonce: bytes });
+            }
+            ControlMessage::CheckIntegrity { .. }
+            | ControlMessage::CryptoTestAck(_)
+            | ControlMessage::CryptoTest(_) => {
                 return Err(ClientError::Unexpected);
             }
         }
@@ -243,6 +256,20 @@ impl Session {
         Some(self.send_control(now, ControlMessage::Pong { nonce, clock_us: now.as_us() }, out))
     }
 
+    /// Answers an integrity check if there is a question, and a key for it in `table`.
+    pub(super) fn poll_answer(
+        &mut self,
+        now: Nanos,
+        table: Option<&KeyTable>,
+        out: &mut [u8; DATAGRAM_MAX],
+    ) -> Option<usize> {
+        let Question { index, nonce } = self.question_due.take()?;
+        let bytes = table?.answer(&self.exporter, &nonce, index)?;
+        let role = IntegrityRole::Answer;
+        let answer = ControlMessage::CheckIntegrity { index, role, bytes };
+        Some(self.send_control(now, answer, out))
+    }
+
     /// Writes what is left when no game message has to go: a Ping after silence, or an
     /// acknowledgment that has waited long enough.
     pub(super) fn poll_idle(&mut self, now: Nanos, out: &mut [u8; DATAGRAM_MAX]) -> Option<usize> {
@@ -264,7 +291,8 @@ impl Session {
 
     /// When `poll_urgent` or `poll_idle` may have something, or the session times out.
     pub(super) fn next_timeout(&self) -> Nanos {
-        if self.pong_due.is_some() || (self.is_elsewhere && !self.is_leaving()) {
+        let is_asked = self.is_elsewhere || self.question_due.is_some();
+        if self.pong_due.is_some() || (is_asked && !self.is_leaving()) {
             return Nanos(0);
         }
         let mut next = self.heard_at.plus(TIMEOUT);

@@ -11,7 +11,7 @@ mod waf;
 
 pub use flood::LimitsConfig;
 pub use shards::{SHARDS_MAX, ShardCount};
-pub use waf::{MessagesConfig, ScoresConfig, WafConfig};
+pub use waf::{IntegrityConfig, MessagesConfig, ScoresConfig, WafConfig};
 
 use crate::connection::BudgetRange;
 use crate::limits;

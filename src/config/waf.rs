@@ -1,9 +1,10 @@
 //! `[waf]`: what breaches cost a session, and its account.
 
 use super::{ConfigError, within, wrong};
-use crate::connection::{MessageBudgets, Scores};
+use crate::connection::{IntegrityPace, MessageBudgets, Scores};
 use crate::gate::CoolDownRules;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// `[waf]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +24,20 @@ pub struct WafConfig {
     pub scores: ScoresConfig,
     /// Messages of one type that one client may send within a second.
     pub messages_per_s: MessagesConfig,
+    /// Whether clients know the keys of their build.
+    pub integrity: IntegrityConfig,
+}
+
+/// `[waf.integrity]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IntegrityConfig {
+    /// Key tables made by `tidelock keygen --build`, one per build; without any nobody is asked.
+    pub tables: Vec<PathBuf>,
+    /// Seconds from one question to a session to the next.
+    pub interval_s: u32,
+    /// Seconds that an answer may take.
+    pub patience_s: u32,
 }
 
 /// `[waf.scores]`
@@ -39,6 +54,10 @@ pub struct ScoresConfig {
     pub false_ack: u32,
     /// A message beyond the budget of its type.
     pub message_rate: u32,
+    /// An integrity check answered wrongly or not at all.
+    pub integrity: u32,
+    /// Most of the score that integrity checks may be.
+    pub integrity_share: u32,
 }
 
 /// `[waf.messages_per_s]`
@@ -68,14 +87,30 @@ impl Default for WafConfig {
             banned: Vec::new(),
             scores: ScoresConfig::default(),
             messages_per_s: MessagesConfig::default(),
+            integrity: IntegrityConfig::default(),
         }
+    }
+}
+
+impl Default for IntegrityConfig {
+    fn default() -> Self {
+        let IntegrityPace { interval_s, patience_s } = IntegrityPace::default();
+        Self { tables: Vec::new(), interval_s, patience_s }
     }
 }
 
 impl Default for ScoresConfig {
     fn default() -> Self {
-        let Scores { limit, decay_per_s, message, false_ack, message_rate } = Scores::default();
-        Self { limit, decay_per_s, message, false_ack, message_rate }
+        let scores = Scores::default();
+        Self {
+            limit: scores.limit,
+            decay_per_s: scores.decay_per_s,
+            message: scores.message,
+            false_ack: scores.false_ack,
+            message_rate: scores.message_rate,
+            integrity: scores.integrity,
+            integrity_share: scores.integrity_share,
+        }
     }
 }
 
@@ -106,9 +141,15 @@ impl WafConfig {
             ("waf.scores.message", scores.message),
             ("waf.scores.false_ack", scores.false_ack),
             ("waf.scores.message_rate", scores.message_rate),
+            ("waf.scores.integrity", scores.integrity),
         ] {
             within(key, score, 0, scores.limit)?;
         }
+        // Integrity checks are never the only reason to end a session.
+        within("waf.scores.integrity_share", scores.integrity_share, 0, scores.limit - 1)?;
+        let IntegrityConfig { interval_s, patience_s, .. } = self.integrity;
+        within("waf.integrity.interval_s", interval_s, 5, 86_400)?;
+        within("waf.integrity.patience_s", patience_s, 2, interval_s)?;
         // What clients need at least: the protocol lets them ping, acknowledge and repeat.
         let messages = &self.messages_per_s;
         for (key, count, least) in [
@@ -135,8 +176,22 @@ impl WafConfig {
 
     /// What violations cost.
     pub fn scores(&self) -> Scores {
-        let ScoresConfig { limit, decay_per_s, message, false_ack, message_rate } = self.scores;
-        Scores { limit, decay_per_s, message, false_ack, message_rate }
+        let scores = &self.scores;
+        Scores {
+            limit: scores.limit,
+            decay_per_s: scores.decay_per_s,
+            message: scores.message,
+            false_ack: scores.false_ack,
+            message_rate: scores.message_rate,
+            integrity: scores.integrity,
+            integrity_share: scores.integrity_share,
+        }
+    }
+
+    /// When clients are asked for the keys of their build.
+    pub fn integrity_pace(&self) -> IntegrityPace {
+        let IntegrityConfig { interval_s, patience_s, .. } = self.integrity;
+        IntegrityPace { interval_s, patience_s }
     }
 
     /// How many messages of each type one client may send.
@@ -183,6 +238,9 @@ mod tests {
             ("[waf]\nbanned = [-1]", ["line 2", "u64"]),
             ("[waf.scores]\nlimit = 0", ["waf.scores.limit", "1 to"]),
             ("[waf.scores]\nlimit = 10", ["waf.scores.false_ack", "0 to 10"]),
+            ("[waf.scores]\nintegrity_share = 100", ["integrity_share", "0 to 99"]),
+            ("[waf.integrity]\ninterval_s = 4", ["waf.integrity.interval_s", "5 to"]),
+            ("[waf.integrity]\npatience_s = 61", ["waf.integrity.patience_s", "2 to 60"]),
             ("[waf.messages_per_s]\nacks = 1", ["waf.messages_per_s.acks", "120 to"]),
             ("[waf.scores]\nmesage = 1", ["line 2", "did you mean `message`"]),
         ] {
@@ -198,24 +256,30 @@ mod tests {
                     handshake_sources = 8\n[waf]\ncool_down_s = 1\ncool_down_max_s = 2\n\
                     cool_down_memory_s = 3\naccounts = 20\nbanned = [7]\n[waf.scores]\n\
                     limit = 90\ndecay_per_s = 4\nmessage = 5\nfalse_ack = 6\nmessage_rate = 7\n\
+                    integrity = 8\nintegrity_share = 9\n\
                     [waf.messages_per_s]\npings = 21\nacks = 122\nenters = 23\ninputs = 24\n\
-                    others = 25\n";
+                    others = 25\n[waf.integrity]\ntables = [\"a\"]\ninterval_s = 31\n\
+                    patience_s = 30\n";
         let config = Config::parse(text).expect("valid");
         config.check().expect("possible");
         let shown = format!(
-            "{:?} {:?} {:?} {:?} {:?} {:?}",
+            "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
             config.limits.client_rates(),
             config.limits.handshake_rates(),
             config.waf.cool_down_rules(),
             config.waf.scores(),
             config.waf.message_budgets(),
-            config.waf.banned
+            config.waf.banned,
+            config.waf.integrity_pace(),
+            config.waf.integrity.tables
         );
         for part in [
             "packets_per_s: 100, packets_burst: 200, bytes_per_s: 10000, inputs_burst: 9",
             "global_per_s: 7, sources: 8",
             "first_s: 1, most_s: 2, memory_s: 3, accounts: 20",
-            "limit: 90, decay_per_s: 4, message: 5, false_ack: 6, message_rate: 7",
+            "limit: 90, decay_per_s: 4, message: 5, false_ack: 6, message_rate: 7, integrity: 8",
+            "integrity_share: 9 }",
+            "interval_s: 31, patience_s: 30 } [\"a\"]",
             "pings: 21, acks: 122, enters: 23, inputs: 24, others: 25",
             "[7]",
         ] {

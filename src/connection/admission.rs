@@ -3,6 +3,7 @@
 //! Never decides who is admitted: the gate has done that. Called by `gate` to fill and by the shard
 //! to pass on.
 
+use crate::crypto::integrity::Examiner;
 use crate::time::Nanos;
 use crate::units::EntityId;
 use crate::wire::{ConnectionId, DisconnectReason};
@@ -22,6 +23,8 @@ pub struct Admission {
     pub client_to_server: [u8; 32],
     /// Seals the packets to the client, epoch 0.
     pub server_to_client: [u8; 32],
+    /// What it takes to ask for the keys of the client's build, if there are any.
+    pub examiner: Option<Examiner>,
     /// Where the backend wants the player to appear: x, y, z in centimetres.
     pub spawn: Option<[i32; 3]>,
     /// The entity that the player will be.

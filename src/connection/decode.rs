@@ -14,8 +14,8 @@ use crate::metrics::{Counter, Counters, DropReason};
 use crate::time::Nanos;
 use crate::wire::{
     AckBlock, Channel, ControlMessage, Direction, DisconnectReason, Flags, InputError, InputFrame,
-    InputFrames, Message, Messages, ReadError, Reader, Stage, control_kind, is_allowed,
-    read_enter_to_world, to_server,
+    InputFrames, IntegrityRole, Message, Messages, ReadError, Reader, Stage, control_kind,
+    is_allowed, read_enter_to_world, to_server,
 };
 use std::net::SocketAddr;
 
@@ -50,7 +50,7 @@ struct Pass<'a> {
 }
 
 /// Why the rest of a packet is not read.
-enum Stop {
+pub(super) enum Stop {
     /// The client is at fault; what that costs is in the rules.
     Fault(DropReason),
     /// The client has left.
@@ -113,7 +113,7 @@ impl Sessions {
             Err(Stop::Fault(reason)) => {
                 counters.drop(reason);
                 let scores = &self.config.rules.scores;
-                if self.violations[index].add(scores.of(reason), scores, now) {
+                if self.violations[index].add(reason, scores, now) {
                     self.end_for_violations(slot, counters, sink);
                 }
             }
@@ -306,7 +306,12 @@ impl Sessions {
                 }
             }
             ControlMessage::Ack => {}
-            ControlMessage::CryptoTestAck(_) | ControlMessage::Moved { .. } => {
+            ControlMessage::CheckIntegrity { index: key, role: IntegrityRole::Answer, bytes } => {
+                return self.take_answer(index, key, &bytes, pass.counters);
+            }
+            ControlMessage::CheckIntegrity { .. }
+            | ControlMessage::CryptoTestAck(_)
+            | ControlMessage::Moved { .. } => {
                 return Err(UNEXPECTED);
             }
         }

@@ -15,6 +15,7 @@
 use super::admission::AdmissionError;
 use super::budgets::Spent;
 use super::congestion::Control;
+use super::integrity::Watch;
 use super::liveness::{Pending, TIMEOUT};
 use super::path::Route;
 use super::table::{Flow, Ingress, Keys, Origin, Sessions, Slot, State};
@@ -52,6 +53,7 @@ pub struct HandedOver {
     pending: Pending,
     violations: Violations,
     spent: Spent,
+    watch: Watch,
     failed_opens: u64,
     address: SocketAddr,
     origin: Origin,
@@ -118,6 +120,8 @@ impl Sessions {
             pending: self.pending[index],
             violations: self.violations[index],
             spent: self.spent[index],
+            // The one that stays behind is erased with the slot.
+            watch: self.watch[index].clone(),
             failed_opens: self.failed_opens[index],
             address: self.address[index],
             origin: self.origin[index],
@@ -150,6 +154,7 @@ impl Sessions {
         self.pending[index] = handed.pending;
         self.violations[index] = handed.violations;
         self.spent[index] = handed.spent;
+        self.watch[index] = handed.watch;
         self.failed_opens[index] = handed.failed_opens;
         self.address[index] = handed.address;
         self.origin[index] = handed.origin;

@@ -10,6 +10,7 @@
 use super::admission::CloseReason;
 use super::decode::Sink;
 use super::table::{FAR, Sessions, Slot, State};
+use crate::crypto::integrity::Question;
 use crate::limits::{
     ACK_DELAY_MS, ACK_ELICITING_MAX, DISCONNECT_INTERVAL_MS, DISCONNECT_REPEATS, FAILED_OPENS_MAX,
     HEARTBEAT_MS, MOVED_INTERVAL_MS, TAG_LEN, TIMEOUT_MS, UNCONFIRMED_TIMEOUT_MS,
@@ -17,7 +18,8 @@ use crate::limits::{
 use crate::metrics::{Counter, Counters};
 use crate::time::Nanos;
 use crate::wire::{
-    CRYPTO_TEST_LEN, Channel, ConnectionId, ControlMessage, DisconnectReason, Stage, Writer,
+    CRYPTO_TEST_LEN, Channel, ConnectionId, ControlMessage, DisconnectReason, IntegrityRole, Stage,
+    Writer,
 };
 use std::net::SocketAddr;
 
@@ -159,6 +161,9 @@ impl Sessions {
             Some((DisconnectReason::TimedOut, CloseReason::TimedOut))
         } else if self.failed_opens[index] >= FAILED_OPENS_MAX || self.flow[index].sent.is_over() {
             Some((DisconnectReason::Exhausted, CloseReason::Exhausted))
+        } else if now >= self.watch[index].due && self.examine(index, stage, now, counters) {
+            counters.add(Counter::Violations, 1);
+            Some((DisconnectReason::Violation, CloseReason::Violation))
         } else {
             None
         };
@@ -181,7 +186,9 @@ impl Sessions {
         let announce = self.announce_at(index) <= now;
         let pending = &mut self.pending[index];
         let (crypto_test, pong) = (pending.crypto_test.take(), pending.pong.take());
-        if !ack && !ping && !announce && crypto_test.is_none() && pong.is_none() {
+        let question = self.watch[index].outgoing.take();
+        let has_answers = crypto_test.is_some() || pong.is_some() || question.is_some();
+        if !ack && !ping && !announce && !has_answers {
             return None;
         }
         if ping {
@@ -196,6 +203,11 @@ impl Sessions {
             // The nonce tells late answers apart; what counts is that any packet opens.
             ping.then_some(ControlMessage::Ping { nonce: now.0 }),
             announce.then_some(ControlMessage::Moved { connection: self.ingress[index].id }),
+            question.map(|Question { index, nonce: bytes }| ControlMessage::CheckIntegrity {
+                index,
+                role: IntegrityRole::Question,
+                bytes,
+            }),
         ];
         self.write_control(index, now, out, &messages)
     }
@@ -233,7 +245,7 @@ impl Sessions {
         for message in messages.iter().flatten() {
             message.write(&mut writer);
         }
-        let length = writer.finish().expect("four control messages fit any datagram");
+        let length = writer.finish().expect("a few control messages fit any datagram");
         Some(self.seal(index as Slot, out, begun.body + length))
     }
 
@@ -266,7 +278,8 @@ impl Sessions {
         };
         let gone_at = self.ingress[index].heard.plus(TIMEOUT);
         let ping_at = self.ping_at(index).min(self.route[index].ping_at());
-        ping_at.min(gone_at).min(confirm_by).min(self.announce_at(index))
+        let ask_at = self.watch[index].due;
+        ping_at.min(gone_at).min(confirm_by).min(self.announce_at(index)).min(ask_at)
     }
 
     /// When the client of the session in `index` is to be told its new id; `FAR` if it knows.

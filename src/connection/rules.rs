@@ -4,11 +4,12 @@
 //! `caps`, `budgets` and `violations`. Called by `table`, and by whoever builds one; the values
 //! come from the settings.
 
+use super::integrity::IntegrityPace;
 use crate::limits::{
     ACK_MESSAGES_PER_S, CLIENT_BYTES_PER_S, CLIENT_PACKETS_BURST, CLIENT_PACKETS_PER_S,
     CONTROL_MESSAGES_PER_S, DATAGRAM_MAX, ENTER_MESSAGES_PER_S, INPUT_BUCKET, INPUT_MESSAGES_PER_S,
-    PING_MESSAGES_PER_S, VIOLATION_DECAY_PER_S, VIOLATION_FALSE_ACK, VIOLATION_LIMIT,
-    VIOLATION_MESSAGE, VIOLATION_MESSAGE_RATE,
+    PING_MESSAGES_PER_S, VIOLATION_DECAY_PER_S, VIOLATION_FALSE_ACK, VIOLATION_INTEGRITY,
+    VIOLATION_INTEGRITY_SHARE, VIOLATION_LIMIT, VIOLATION_MESSAGE, VIOLATION_MESSAGE_RATE,
 };
 use crate::metrics::DropReason;
 
@@ -21,6 +22,8 @@ pub struct Rules {
     pub messages: MessageBudgets,
     /// What breaches cost.
     pub scores: Scores,
+    /// When clients are asked for the keys of their build.
+    pub integrity: IntegrityPace,
     /// Seconds that a session ended for violations is told to stay away, 0 = not told.
     pub cool_down_s: u16,
 }
@@ -103,6 +106,10 @@ pub struct Scores {
     pub false_ack: u32,
     /// A message beyond the budget of its type.
     pub message_rate: u32,
+    /// An integrity check answered wrongly or not at all.
+    pub integrity: u32,
+    /// Most of the score that integrity checks may be; less than the limit.
+    pub integrity_share: u32,
 }
 
 impl Default for Scores {
@@ -113,6 +120,8 @@ impl Default for Scores {
             message: VIOLATION_MESSAGE,
             false_ack: VIOLATION_FALSE_ACK,
             message_rate: VIOLATION_MESSAGE_RATE,
+            integrity: VIOLATION_INTEGRITY,
+            integrity_share: VIOLATION_INTEGRITY_SHARE,
         }
     }
 }
@@ -123,6 +132,7 @@ impl Scores {
         match reason {
             DropReason::FalseAck => self.false_ack,
             DropReason::MessageRate => self.message_rate,
+            DropReason::Integrity => self.integrity,
             _ => self.message,
         }
     }

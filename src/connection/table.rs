@@ -15,6 +15,7 @@ use super::caps::Caps;
 use super::congestion::{BudgetRange, Control, Meter};
 use super::endpoint::Endpoint;
 use super::handover::Transfer;
+use super::integrity::Watch;
 use super::liveness::Pending;
 use super::path::Route;
 use super::rules::{ClientRates, Rules};
@@ -126,6 +127,7 @@ pub struct Sessions {
     pub(super) violations: Vec<Violations>,
     /// Messages of the present second.
     pub(super) spent: Vec<Spent>,
+    pub(super) watch: Vec<Watch>,
     /// Packets that passed every check before `open` and failed there.
     pub(super) failed_opens: Vec<u64>,
     pub(super) address: Vec<SocketAddr>,
@@ -167,6 +169,7 @@ impl Sessions {
             pending: vec![Pending::default(); capacity],
             violations: vec![Violations::default(); capacity],
             spent: vec![Spent::default(); capacity],
+            watch: vec![Watch::NONE; capacity],
             failed_opens: vec![0; capacity],
             address: vec![NOWHERE; capacity],
             origin: vec![origin; capacity],
@@ -188,6 +191,7 @@ impl Sessions {
             + size_of::<Pending>()
             + size_of::<Violations>()
             + size_of::<Spent>()
+            + size_of::<Watch>()
             + size_of::<u64>()
             + size_of::<SocketAddr>()
             + size_of::<Origin>()
@@ -200,7 +204,7 @@ impl Sessions {
     ///
     /// # Errors
     /// When the id does not name a slot of this table that is without a session.
-    pub fn admit_session(&mut self, admission: Admission) -> Result<(), AdmissionError> {
+    pub fn admit_session(&mut self, mut admission: Admission) -> Result<(), AdmissionError> {
         let id = admission.id;
         let slot = usize::from(self.vacancy(id)?);
         let now = admission.accepted_at;
@@ -227,6 +231,8 @@ impl Sessions {
         self.pending[slot] = Pending::new(now);
         self.violations[slot] = Violations::default();
         self.spent[slot] = Spent::default();
+        let pace = &self.config.rules.integrity;
+        self.watch[slot] = Watch::new(admission.examiner.take(), pace, now);
         self.failed_opens[slot] = 0;
         self.address[slot] = admission.address;
         self.origin[slot] = Origin { player: admission.player, spawn: admission.spawn };
@@ -330,6 +336,7 @@ impl Sessions {
         self.unacked[slot] = 0;
         self.due[slot] = FAR;
         self.pending[slot] = Pending::default();
+        self.watch[slot] = Watch::NONE;
         self.transfer[slot] = Transfer::NONE;
         self.route[slot] = Route::NONE;
     }

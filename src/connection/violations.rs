@@ -5,6 +5,7 @@
 
 use super::rules::Scores;
 use super::table::Sessions;
+use crate::metrics::DropReason;
 use crate::time::Nanos;
 use crate::wire::ConnectionId;
 
@@ -12,15 +13,23 @@ use crate::wire::ConnectionId;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Violations {
     score: u32,
+    /// What integrity checks have contributed to it, less what has been forgiven.
+    integrity: u32,
     /// Violations so far, saturating.
     count: u32,
     updated: Nanos,
 }
 
 impl Violations {
-    /// Adds `score` and tells whether the limit is reached.
-    pub(super) fn add(&mut self, score: u32, scores: &Scores, now: Nanos) -> bool {
+    /// Adds what a breach costs and tells whether the limit is reached. Integrity checks are
+    /// telemetry: what they add is bounded.
+    pub(super) fn add(&mut self, breach: DropReason, scores: &Scores, now: Nanos) -> bool {
         self.decay(scores, now);
+        let mut score = scores.of(breach);
+        if breach == DropReason::Integrity {
+            score = score.min(scores.integrity_share.saturating_sub(self.integrity));
+            self.integrity += score;
+        }
         self.score = self.score.saturating_add(score);
         self.count = self.count.saturating_add(1);
         self.score >= scores.limit
@@ -31,6 +40,7 @@ impl Violations {
         if seconds > 0 {
             let decay = seconds.saturating_mul(u64::from(scores.decay_per_s));
             self.score = u64::from(self.score).saturating_sub(decay) as u32;
+            self.integrity = u64::from(self.integrity).saturating_sub(decay) as u32;
             self.updated = self.updated.plus(Nanos::from_ms(seconds * 1_000));
         }
     }
@@ -111,8 +121,10 @@ impl Sessions {
 mod tests {
     use super::*;
 
-    fn add(violations: &mut Violations, score: u32, now: Nanos) -> bool {
-        violations.add(score, &Scores::default(), now)
+    /// Adds a breach that costs `message`.
+    fn add(violations: &mut Violations, message: u32, now: Nanos) -> bool {
+        let scores = Scores { message, ..Scores::default() };
+        violations.add(DropReason::Malformed, &scores, now)
     }
 
     #[test]
@@ -142,15 +154,34 @@ mod tests {
 
     #[test]
     fn the_limit_and_the_decay_are_those_of_the_rules() {
-        let scores = Scores { limit: 7, decay_per_s: 3, ..Scores::default() };
+        let add = |violations: &mut Violations, message, decay_per_s, now| {
+            let scores = Scores { limit: 7, decay_per_s, message, ..Scores::default() };
+            violations.add(DropReason::Malformed, &scores, now)
+        };
         let mut violations = Violations::default();
-        assert!(!violations.add(6, &scores, Nanos(0)));
-        assert!(!violations.add(3, &scores, Nanos::from_ms(1_000)), "6 - 3 + 3");
-        assert!(violations.add(1, &scores, Nanos::from_ms(1_999)));
-        let never = Scores { decay_per_s: 0, ..scores };
+        assert!(!add(&mut violations, 6, 3, Nanos(0)));
+        assert!(!add(&mut violations, 3, 3, Nanos::from_ms(1_000)), "6 - 3 + 3");
+        assert!(add(&mut violations, 1, 3, Nanos::from_ms(1_999)));
         let mut violations = Violations::default();
-        assert!(!violations.add(6, &never, Nanos(0)));
-        assert!(violations.add(1, &never, Nanos(u64::MAX)), "nothing is forgiven");
+        assert!(!add(&mut violations, 6, 0, Nanos(0)));
+        assert!(add(&mut violations, 1, 0, Nanos(u64::MAX)), "nothing is forgiven");
+    }
+
+    #[test]
+    fn integrity_checks_add_up_to_their_share_and_no_further() {
+        let scores = Scores { decay_per_s: 1, ..Scores::default() };
+        let mut violations = Violations::default();
+        for round in 1..=50 {
+            assert!(!violations.add(DropReason::Integrity, &scores, Nanos(0)));
+            assert_eq!(violations.score, (10 * round).min(50));
+        }
+        // What is forgiven may be added again.
+        assert!(!violations.add(DropReason::Integrity, &scores, Nanos::from_ms(7_000)));
+        assert_eq!((violations.score, violations.integrity), (50, 50));
+        for _ in 0..9 {
+            assert!(!violations.add(DropReason::Malformed, &scores, Nanos::from_ms(7_000)));
+        }
+        assert!(violations.add(DropReason::Malformed, &scores, Nanos::from_ms(7_000)));
     }
 
     #[test]

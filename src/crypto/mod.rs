@@ -12,6 +12,7 @@
 pub mod aead;
 pub mod cookie;
 pub mod dh;
+pub mod integrity;
 pub mod kdf;
 pub mod noise;
 #[cfg(test)]

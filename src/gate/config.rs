@@ -3,9 +3,11 @@
 use super::cooldown::CoolDownRules;
 use super::limiter::HandshakeRates;
 use super::source::Network;
+use crate::crypto::integrity::KeyTable;
 use crate::crypto::noise::StaticKeys;
 use crate::limits;
 use std::fmt;
+use std::sync::Arc;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// A key under which the backend seals tokens, and its name. Erased on drop, never printed.
@@ -62,6 +64,8 @@ pub struct GateConfig {
     pub tokens: usize,
     /// Accepted sessions that have not proven themselves yet.
     pub unconfirmed: u16,
+    /// Keys of builds; clients of these are asked for them.
+    pub integrity: Vec<Arc<KeyTable>>,
     /// Packets per second that clients are told they may send.
     pub packets_per_s: u16,
 }
@@ -88,8 +92,14 @@ impl GateConfig {
             dh_per_s: limits::HANDSHAKE_DH_PER_S,
             tokens: limits::TOKENS_MAX,
             unconfirmed: limits::UNCONFIRMED_MAX as u16,
+            integrity: Vec::new(),
             packets_per_s: limits::CLIENT_PACKETS_PER_S as u16,
         }
+    }
+
+    /// The keys of `build`, if there are any.
+    pub(super) fn key_table(&self, build: u32) -> Option<&Arc<KeyTable>> {
+        self.integrity.iter().find(|table| table.build() == build)
     }
 
     pub(super) fn token_key(&self, id: u32) -> Option<&[u8; 32]> {

@@ -29,6 +29,7 @@ use super::sessions::Session;
 use super::{Gate, GateAction, Moment, dh_burst, map, random};
 use crate::connection::Admission;
 use crate::crypto::cookie::{Attempt, Origin};
+use crate::crypto::integrity::Examiner;
 use crate::crypto::noise::Responder;
 use crate::crypto::schedule::Root;
 use crate::crypto::siphash::siphash;
@@ -41,6 +42,7 @@ use crate::wire::{
     CookiePacket, Header, NOISE_MESSAGE_1_LEN, PROLOGUE_LEN, Status,
 };
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Seconds the backend's clock may be ahead of ours.
 const CLOCK_SKEW_S: u64 = 5;
@@ -231,7 +233,10 @@ impl Gate {
         let key = root.server_to_client(0);
         let farewell = Farewell { address: arrival.from, key, former: None };
         let replaces = self.open_session(arrival, token, (id, session, farewell), packet);
+        let table = self.config.key_table(offer.build).map(Arc::clone);
+        let examiner = table.map(|table| Examiner::new(table, root.exporter(), random(entropy)));
         let admission = Admission {
+            examiner,
             id,
             address: arrival.from,
             player: token.player_id,

@@ -90,6 +90,8 @@ named_enum! {
         InputRange = "input_range",
         /// An input frame beyond one per tick.
         InputRate = "input_rate",
+        /// A wrong answer to an integrity check; the rest of its packet is dropped.
+        Integrity = "integrity",
         /// A message beyond the budget of its type; the rest of its packet is dropped.
         MessageRate = "message_rate",
         /// A datagram that the kernel refused to take.
@@ -134,6 +136,12 @@ named_enum! {
         CoolDowns = "cool_downs",
         /// Cool-downs for which there was no room in the table.
         CoolDownsLost = "cool_downs_lost",
+        /// Integrity checks: questions put to clients.
+        IntegrityAsked = "integrity_asked",
+        /// Integrity checks: right answers.
+        IntegrityPassed = "integrity_passed",
+        /// Integrity checks: questions that were not answered in time.
+        IntegrityUnanswered = "integrity_unanswered",
         /// Sessions now (a gauge).
         Sessions = "sessions",
         /// Players in the world now (a gauge).

@@ -20,10 +20,11 @@ pub use plan::CorePlan;
 
 use crate::config::{Config, ConfigError, Steering};
 use crate::connection::Rules;
+use crate::crypto::integrity::KeyTable;
 use crate::gate::{GateConfig, TokenKey};
 use crate::host::clock::{self, Clock};
 use crate::host::entropy::OsEntropy;
-use crate::keys::ServerKeys;
+use crate::keys::{ServerKeys, load_key_table};
 use crate::net::{Backend, BindConfig, PortConfig, SocketGroup, choose_backend};
 use crate::shard::{EntryRules, Fault, ForwardRoom, Pace, Page, ShardConfig};
 use crate::time::{Entropy, Nanos};
@@ -324,8 +325,26 @@ fn rules(config: &Config) -> Rules {
         rates: config.limits.client_rates(),
         messages: config.waf.message_budgets(),
         scores: config.waf.scores(),
+        integrity: config.waf.integrity_pace(),
         cool_down_s: config.waf.cool_down_s.min(u16::MAX.into()) as u16,
     }
+}
+
+/// The integrity keys of all builds, each once.
+fn key_tables(config: &Config) -> Result<Vec<Arc<KeyTable>>, StartError> {
+    let mut tables: Vec<Arc<KeyTable>> = Vec::new();
+    for path in &config.waf.integrity.tables {
+        let table = load_key_table(path)?;
+        if tables.iter().any(|other| other.build() == table.build()) {
+            return Err(StartError(format!(
+                "waf.integrity.tables: {} is a second table of build {}",
+                path.display(),
+                table.build()
+            )));
+        }
+        tables.push(Arc::new(table));
+    }
+    Ok(tables)
 }
 
 fn gate_config(
@@ -352,6 +371,7 @@ fn gate_config(
         packets_per_s: config.limits.client_packets_per_s as u16,
         banned: config.waf.banned.clone(),
         cool_downs: config.waf.cool_down_rules(),
+        integrity: key_tables(config)?,
         ..GateConfig::new(backend.protocol_id, backend.realm, keys.static_keys()?, vec![token_key])
     })
 }

@@ -10,6 +10,25 @@ use super::message::{Message, control, put_message};
 /// Bytes of a key confirmation.
 pub const CRYPTO_TEST_LEN: usize = 16;
 
+/// Bytes of the nonce of an integrity check, and of its answer.
+pub const INTEGRITY_LEN: usize = 16;
+
+/// Which half of an integrity check a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum IntegrityRole {
+    /// The server asks; the bytes are a nonce.
+    Question,
+    /// The client answers; the bytes are a MAC.
+    Answer,
+}
+
+impl IntegrityRole {
+    fn from_wire(number: u8) -> Option<Self> {
+        [Self::Question, Self::Answer].get(usize::from(number)).copied()
+    }
+}
+
 /// Why a session ends. 1..=5 mean what the same numbers mean in `Status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -101,6 +120,15 @@ pub enum ControlMessage {
     CryptoTest([u8; CRYPTO_TEST_LEN]),
     /// The bytes of a `CryptoTest`.
     CryptoTestAck([u8; CRYPTO_TEST_LEN]),
+    /// Whether a client knows the keys of its build.
+    CheckIntegrity {
+        /// Which key.
+        index: u16,
+        /// Question or answer.
+        role: IntegrityRole,
+        /// A nonce or a MAC.
+        bytes: [u8; INTEGRITY_LEN],
+    },
     /// From now on the session has another id, and nothing else of it changes.
     Moved {
         /// The new id. It never names the socket of the gate.
@@ -127,6 +155,12 @@ impl ControlMessage {
             control::ACK => Self::Ack,
             control::CRYPTO_TEST => Self::CryptoTest(reader.array()?),
             control::CRYPTO_TEST_ACK => Self::CryptoTestAck(reader.array()?),
+            control::CHECK_INTEGRITY => {
+                let index = reader.u16()?;
+                let role = IntegrityRole::from_wire(reader.u8()?).ok_or(ReadError::Value)?;
+                reader.zeros(1)?;
+                Self::CheckIntegrity { index, role, bytes: reader.array()? }
+            }
             control::MOVED => {
                 let connection = ConnectionId(reader.u32()?);
                 if connection.socket() == 0 {
@@ -154,6 +188,12 @@ impl ControlMessage {
             }
             Self::Ack => {}
             Self::CryptoTest(bytes) | Self::CryptoTestAck(bytes) => writer.array(bytes),
+            Self::CheckIntegrity { index, role, bytes } => {
+                writer.u16(index);
+                writer.u8(role as u8);
+                writer.zeros(1);
+                writer.array(bytes);
+            }
             Self::Moved { connection } => writer.u32(connection.0),
         });
     }
@@ -167,6 +207,7 @@ impl ControlMessage {
             Self::Ack => control::ACK,
             Self::CryptoTest(_) => control::CRYPTO_TEST,
             Self::CryptoTestAck(_) => control::CRYPTO_TEST_ACK,
+            Self::CheckIntegrity { .. } => control::CHECK_INTEGRITY,
             Self::Moved { .. } => control::MOVED,
         }
     }
@@ -187,6 +228,9 @@ mod tests {
             ControlMessage::Moved { connection: ConnectionId(0x00ab_c103) },
             ControlMessage::Moved { connection: ConnectionId(0xFFFF_FFFF) },
         ];
+        for (index, role) in [(0x0201, IntegrityRole::Question), (9, IntegrityRole::Answer)] {
+            all.push(ControlMessage::CheckIntegrity { index, role, bytes: [0xA5; 16] });
+        }
         let reasons = DisconnectReason::ALL.into_iter();
         all.extend(reasons.map(|reason| ControlMessage::Disconnect { reason, retry_s: 77 }));
         all
@@ -234,6 +278,8 @@ mod tests {
             (control::DISCONNECT, &[0, 1, 0, 0]),
             (control::MOVED, &[0, 0xC1, 0xAB, 0]),
             (control::MOVED, &[0, 0, 0, 0]),
+            (control::CHECK_INTEGRITY, &[0, 0, 2, 0]),
+            (control::CHECK_INTEGRITY, &[0, 0, 1, 1]),
             (control::REKEY_REQUEST, &[]),
             (0, &[]),
             (255, &[]),

@@ -28,7 +28,7 @@ pub mod control {
     pub const CRYPTO_TEST: u8 = 10;
     /// Proves that the server holds the keys.
     pub const CRYPTO_TEST_ACK: u8 = 11;
-    /// Reserved: integrity telemetry.
+    /// Whether a client knows the keys of its build.
     pub const CHECK_INTEGRITY: u8 = 12;
     /// Reserved: new keys.
     pub const REKEY_REQUEST: u8 = 13;
@@ -103,7 +103,7 @@ const fn rule(direction: Direction, channel: Channel, kind: u8, from: Stage) -> 
 }
 
 /// Everything that may be said. What is not in this table is a violation.
-const ALLOWED: [Rule; 14] = {
+const ALLOWED: [Rule; 16] = {
     use Channel::{Control, Unreliable};
     use Direction::{ToClient, ToServer};
     use Stage::{Confirmed, Unconfirmed};
@@ -113,6 +113,7 @@ const ALLOWED: [Rule; 14] = {
         rule(ToServer, Control, control::PING, Confirmed),
         rule(ToServer, Control, control::PONG, Confirmed),
         rule(ToServer, Control, control::ACK, Confirmed),
+        rule(ToServer, Control, control::CHECK_INTEGRITY, Confirmed),
         rule(ToServer, Unreliable, to_server::ENTER_TO_WORLD, Confirmed),
         // Frames that overtake the packet with EnterToWorld are no fault; they move nobody.
         rule(ToServer, Unreliable, to_server::SYNC_ENTITY, Confirmed),
@@ -121,6 +122,7 @@ const ALLOWED: [Rule; 14] = {
         rule(ToClient, Control, control::PING, Unconfirmed),
         rule(ToClient, Control, control::PONG, Unconfirmed),
         rule(ToClient, Control, control::ACK, Unconfirmed),
+        rule(ToClient, Control, control::CHECK_INTEGRITY, Confirmed),
         // A server moves players in the world only. The client may not have seen itself there yet.
         rule(ToClient, Control, control::MOVED, Confirmed),
         rule(ToClient, Unreliable, to_client::DELTA_SYNC, Confirmed),
@@ -310,6 +312,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(allowed, 2 * 3 + 5 * 2 + 5 * 3 + 2 * 2);
+        assert_eq!(allowed, 2 * 3 + 5 * 2 + 5 * 3 + 2 * 2 + 2 * 2);
     }
 }

@@ -28,7 +28,9 @@ pub mod snapshot;
 mod status;
 
 pub use ack::AckBlock;
-pub use control::{CRYPTO_TEST_LEN, ControlMessage, DisconnectReason};
+pub use control::{
+    CRYPTO_TEST_LEN, ControlMessage, DisconnectReason, INTEGRITY_LEN, IntegrityRole,
+};
 pub use crc::{CRC_LEN, packet_crc};
 pub use cursor::{Overflow, ReadError, Reader, VARINT_U32_MAX, Writer, unzigzag, zigzag};
 pub use enter::{ENTER_TO_WORLD_LEN, put_enter_to_world, read_enter_to_world};

@@ -4,7 +4,7 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use tidelock::client::{Client, Event, Scratch};
+use tidelock::client::{Client, Event, Scratch, Ticket};
 use tidelock::config::Config;
 use tidelock::host::clock::{self, Clock};
 use tidelock::host::entropy::OsEntropy;
@@ -79,9 +79,25 @@ impl Player {
     ) -> Self {
         let request = TicketRequest { player, spawn: Some(spawn), ttl_s: 30 };
         let ticket = keys.mint(&request, clock::unix_ms(), &mut OsEntropy).for_client();
+        Self::with(&ticket, local, server)
+    }
+
+    /// A client of the build with this number.
+    pub(crate) fn of_build(
+        build: u32,
+        keys: &BackendKeys,
+        server: SocketAddr,
+        player: u64,
+    ) -> Self {
+        let request = TicketRequest { player, spawn: None, ttl_s: 30 };
+        let ticket = keys.mint(&request, clock::unix_ms(), &mut OsEntropy).for_client();
+        Self::with(&Ticket { build, ..ticket }, "127.0.0.1:0", server)
+    }
+
+    fn with(ticket: &Ticket, local: &str, server: SocketAddr) -> Self {
         let socket = socket(local, server);
         let clock = Clock::start();
-        let client = Client::new(&ticket, OsEntropy.bytes(), clock.now(), &mut OsEntropy);
+        let client = Client::new(ticket, OsEntropy.bytes(), clock.now(), &mut OsEntropy);
         let client = client.expect("a valid ticket");
         let scratch = Scratch::default();
         Self { client, socket, clock, scratch, tick: 0, longest_gap: 0 }

@@ -274,6 +274,7 @@ impl Stage {
             player: player as u64,
             client_to_server: key,
             server_to_client: [9; 32],
+            examiner: None,
             spawn: None,
             entity: EntityId::from_parts(player as u32, 1),
             seat: player as u32,

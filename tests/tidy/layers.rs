@@ -88,7 +88,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("wide", &["src/kernel/"]),
     ("x25519_dalek", &["src/crypto/"]),
     ("zerocopy", &["src/wire/"]),
-    ("zeroize", &["src/crypto/", "src/gate/", "src/connection/", "src/keys.rs"]),
+    ("zeroize", &["src/client/", "src/crypto/", "src/gate/", "src/connection/", "src/keys.rs"]),
 ];
 
 /// What the standard library offers of the outside world.

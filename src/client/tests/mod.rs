@@ -1,6 +1,7 @@
 //! A server of a few lines, for the tests of the client: it answers the handshake and seals what a
 //! test wants to say. It encodes nothing on its own.
 
+mod integrity;
 mod joining;
 mod moving;
 mod snapshots;
@@ -70,6 +71,7 @@ impl Heard {
 pub(super) struct FakeServer {
     pub(super) connection: ConnectionId,
     pub(super) sequence: u64,
+    pub(super) exporter: [u8; 32],
     open_key: PacketKey,
     seal_key: PacketKey,
 }
@@ -101,6 +103,7 @@ impl FakeServer {
         let server = Self {
             connection,
             sequence: 0,
+            exporter: root.exporter(),
             open_key: PacketKey::new(&root.client_to_server(0)),
             seal_key: PacketKey::new(&root.server_to_client(0)),
         };

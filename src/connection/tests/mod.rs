@@ -3,6 +3,7 @@
 mod congestion;
 mod handover;
 mod hostile;
+mod integrity;
 mod liveness;
 mod messages;
 mod network;
@@ -114,6 +115,7 @@ impl Peer {
             player: 1_000 + u64::from(slot),
             client_to_server: secret(slot, 1),
             server_to_client: secret(slot, 2),
+            examiner: None,
             spawn: (slot % 2 == 1).then_some([i32::from(slot), 2, 3]),
             entity: crate::units::EntityId::from_parts(1, 1),
             seat: 0,
@@ -323,7 +325,8 @@ impl Bench {
         let keys: Vec<bool> = s.keys.iter().map(Option::is_some).collect();
         let routes: Vec<_> = s.route.iter().map(super::path::Route::without_strays).collect();
         format!(
-            "{} {} {:?} {:?} {:?} {keys:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {routes:?}",
+            "{} {} {:?} {:?} {:?} {keys:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} \
+             {routes:?}",
             s.live,
             s.poll_at,
             s.ingress,
@@ -335,6 +338,7 @@ impl Bench {
             s.pending,
             s.violations,
             s.spent,
+            s.watch,
             s.address,
             s.transfer,
             self.sink.0,

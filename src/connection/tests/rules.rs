@@ -133,7 +133,8 @@ fn a_client_at_ten_times_the_rate_is_held_to_it_and_its_neighbour_is_not() {
 
 #[test]
 fn what_violations_cost_is_a_setting() {
-    let scores = Scores { limit: 10, message: 4, false_ack: 9, message_rate: 0, decay_per_s: 1 };
+    let scores =
+        Scores { limit: 10, message: 4, false_ack: 9, message_rate: 0, ..Scores::default() };
     let rules = Rules { scores, cool_down_s: 77, ..Rules::default() };
     let mut bench = bench_with(rules);
     let mut peer = bench.entered(1);

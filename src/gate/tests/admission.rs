@@ -1,7 +1,9 @@
 //! The last steps: key agreement, policy, slots, and one session per player.
 
 use super::*;
+use crate::crypto::integrity::KeyTable;
 use crate::limits::{HEADER_LEN, TAG_LEN};
+use std::sync::Arc;
 
 #[test]
 fn an_accepted_client_holds_the_same_keys_and_learns_the_truth() {
@@ -178,6 +180,27 @@ fn banned_players_old_builds_and_maintenance_are_denied_with_proof() {
     assert!((world.tables().1, world.tables().2) == (before.1, before.2), "no session");
     world.gate.set_maintenance(false);
     world.join(&Client::new(5));
+}
+
+#[test]
+fn only_sessions_of_a_build_with_keys_can_be_asked_and_both_ends_agree_on_the_secret() {
+    let table = Arc::new(KeyTable::new(7, vec![[9; 32]; 3]).expect("three keys"));
+    let mut world = World::new(GateConfig { integrity: vec![Arc::clone(&table)], ..small() });
+    let of_build = |build, number| Client {
+        offer: ClientOffer { build, features: 0, max_datagram: 1200 },
+        ..Client::new(number)
+    };
+    assert!(world.join(&of_build(1, 1)).examiner.is_none());
+    let client = of_build(7, 2);
+    let admission = world.join(&client);
+    let examiner = admission.examiner.as_ref().expect("its build has keys");
+    let (question, _) = examiner.question(0);
+    let (root, _) = client.read_accepted(world.reply());
+    let answer = table.answer(&root.exporter(), &question.nonce, question.index);
+    assert!(examiner.accepts(&question, &answer.expect("a key")));
+    let other = world.join(&of_build(7, 3));
+    let other = other.examiner.as_ref().expect("its build has keys");
+    assert_ne!(other.question(0), examiner.question(0), "each session has questions of its own");
 }
 
 #[test]
