@@ -4,12 +4,14 @@
 mod players;
 
 use players::{Folder, Player, config, pump_until, socket, start};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use tidelock::admin::{self, Request};
 use tidelock::client::State;
 use tidelock::metrics::{Counter, DropReason};
 use tidelock::report::Stats;
 use tidelock::server::Server;
+use tidelock::swarm::{Plan, SwarmConfig, conduct};
 use tidelock::wire::InputFrame;
 
 /// Half a second.
@@ -117,6 +119,27 @@ fn a_thief_who_copies_every_packet_gets_a_few_pings_and_the_player_notices_nothi
     assert_eq!((player.client.state(), player.client.statistics().errors_total()), {
         (State::InWorld, 0)
     });
+    server.stop();
+    server.join().expect("an orderly end");
+}
+
+#[test]
+fn bots_whose_addresses_change_all_the_time_play_on() {
+    let folder = Folder::new("bots");
+    let mut settings = config(&folder);
+    (settings.world.players, settings.world.entities) = (40, 40);
+    let (server, keys) = start(settings);
+    let bots = SwarmConfig { rebind_every_s: 3, ..SwarmConfig::new(server.address, keys, 30) };
+    let plan = Plan { warm_up: Duration::ZERO, measure: Duration::from_secs(5) };
+    let mut ask = |_| Some(stats(&server));
+    let never = AtomicBool::new(false);
+    let run = conduct(&bots, &[], plan, &mut ask, &never, &mut |_| {}).expect("bots play");
+    let seen = &run.swarm.whole;
+    assert!(seen.rebinds >= 30, "{} changes", seen.rebinds);
+    assert_eq!((run.closed, seen.strays, seen.long_gaps, seen.decode_errors()), (0, 0, 0, 0));
+    // The last ones may not have been noticed when everybody leaves.
+    let noticed = stats(&server).counter(Counter::PathChanges);
+    assert!(noticed <= seen.rebinds && noticed + 5 >= seen.rebinds, "{noticed}");
     server.stop();
     server.join().expect("an orderly end");
 }

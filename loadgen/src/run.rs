@@ -55,6 +55,10 @@ pub(crate) struct RunArgs {
     /// Players that may share an address of 127/8, 1 to 16.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
     per_address: u32,
+    /// Seconds after which a player goes on from another address of 127/8, again and again; 0 =
+    /// never. A server lets a player do that ten times a minute.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=3_600))]
+    rebind_every: u32,
     /// Cores such as 1,3-4: a thread on each. Without it, one thread that is not pinned.
     #[arg(long, value_parser = cores::parse_list)]
     cores: Option<Cores>,
@@ -99,6 +103,7 @@ pub(crate) fn run(arguments: &RunArgs) -> Result<ExitCode, String> {
         seed: arguments.seed,
         connects_per_s: arguments.ramp,
         per_address: arguments.per_address,
+        rebind_every_s: arguments.rebind_every,
         budget: arguments.budget,
         ..SwarmConfig::new(arguments.server, keys, arguments.players)
     };

@@ -21,6 +21,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 const FIRST_SOURCE: u32 = 0x7F01_0000;
 /// Addresses from `FIRST_SOURCE` to the end of 127/8, its broadcast address left out.
 const SOURCES: u32 = 0x00FE_FFFF;
+/// Apart from it lies the other address of a bot. So two bots get the same one only with more than
+/// eight million of them.
+const ELSEWHERE: u32 = 0x0080_0000;
 /// Bots that can share an address, at most. Longer runs gain little: a datagram costs 0.6 us in a
 /// run of 16 and 0.5 us in one of 32.
 pub const PER_ADDRESS_MAX: u32 = 16;
@@ -83,6 +86,13 @@ impl Addressing {
     pub(super) fn source(&self, index: u32) -> Ipv4Addr {
         let first = self.first.map(|first| first + index % self.groups);
         first.map_or(Ipv4Addr::UNSPECIFIED, Ipv4Addr::from_bits)
+    }
+
+    /// Where a bot that sends from `source` goes on when it changes its address: to its other one,
+    /// and back. Without addresses of their own, bots stay.
+    pub(super) fn elsewhere(&self, source: Ipv4Addr) -> Ipv4Addr {
+        let is_own = self.first.is_some();
+        if is_own { Ipv4Addr::from_bits(source.to_bits() ^ ELSEWHERE) } else { source }
     }
 
     /// Turns in a period; those of bots that do not exist pass unused.
@@ -157,6 +167,9 @@ mod tests {
                 let group = turn / size;
                 let source = Ipv4Addr::from_bits(FIRST_SOURCE + 5_000 + group);
                 assert!(source.is_loopback() && addressing.source(index) == source);
+                let other = addressing.elsewhere(source);
+                assert!(other.is_loopback() && other > source);
+                assert_eq!(addressing.elsewhere(other), source);
             }
             let bots: HashSet<_> = (0..addressing.turns()).map(|t| addressing.bot(t)).collect();
             assert_eq!(bots.len(), addressing.turns() as usize);

@@ -63,6 +63,9 @@ pub struct SwarmConfig {
     /// Bots that may share an address on 127/8, 1 to [`PER_ADDRESS_MAX`]. Those that do send all
     /// their inputs in one system call, which the server cannot tell and the generator can.
     pub per_address: u32,
+    /// Seconds after which a bot goes on from another address, again and again; 0 = never. On 127/8
+    /// only.
+    pub rebind_every_s: u32,
     /// Bytes of plaintext a snapshot's packet may have; more is a fault of the server.
     pub budget: usize,
 }
@@ -80,6 +83,7 @@ impl SwarmConfig {
             profile: Profile::Uniform,
             seed: 1,
             connects_per_s: 800,
+            rebind_every_s: 0,
             budget: PLAINTEXT_MAX,
         }
     }

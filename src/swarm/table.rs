@@ -89,6 +89,11 @@ pub fn table(run: &Conducted) -> String {
     rows.row("lost to players", client.lost.to_string());
     let unknown = || "unknown".to_owned();
     rows.row("lost to the server", client.lost_to_server.map_or_else(unknown, |n| n.to_string()));
+    if window.rebinds > 0 {
+        rows.row("changes of address", window.rebinds.to_string());
+        rows.row("lost at former addresses", window.left_behind.to_string());
+        rows.row("gaps of more than 30 ticks", window.long_gaps.to_string());
+    }
     for (name, count) in &client.faults {
         rows.row(&format!("counted: {name}"), count.to_string());
     }

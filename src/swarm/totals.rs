@@ -2,6 +2,9 @@
 
 use crate::client::{Applied, Breach, ClientError};
 
+/// Ticks without a snapshot that a player notices.
+const LONG_GAP_TICKS: u32 = 30;
+
 /// Counts of one thread, or their sum over threads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Totals {
@@ -19,6 +22,10 @@ pub struct Totals {
     pub kernel_drops: u64,
     /// Datagrams for an address that is no player's.
     pub strays: u64,
+    /// Changes of a player's address.
+    pub rebinds: u64,
+    /// Datagrams for an address that the player has left; lost, as they would be anywhere.
+    pub left_behind: u64,
     /// Inputs sent.
     pub inputs: u64,
     /// Of those, the ones sent more than 5 ms after their time.
@@ -29,6 +36,8 @@ pub struct Totals {
     pub stale_snapshots: u64,
     /// Ticks skipped between two applied snapshots.
     pub missed_ticks: u64,
+    /// Snapshots before which more than 30 ticks were skipped: half a second at 60 Hz.
+    pub long_gaps: u64,
     /// Entries applied.
     pub entries: u64,
     /// Full ones among them.
@@ -55,11 +64,14 @@ impl Default for Totals {
             refused: 0,
             kernel_drops: 0,
             strays: 0,
+            rebinds: 0,
+            left_behind: 0,
             inputs: 0,
             late_sends: 0,
             snapshots: 0,
             stale_snapshots: 0,
             missed_ticks: 0,
+            long_gaps: 0,
             entries: 0,
             full_entries: 0,
             age_sum: 0,
@@ -77,6 +89,7 @@ impl Totals {
     pub(super) fn count_applied(&mut self, applied: &Applied, plaintext: usize, budget: usize) {
         self.snapshots += 1;
         self.missed_ticks += u64::from(applied.missed_ticks);
+        self.long_gaps += u64::from(applied.missed_ticks > LONG_GAP_TICKS);
         self.entries += u64::from(applied.entries);
         self.full_entries += u64::from(applied.full_entries);
         self.age_sum += u64::from(applied.age_sum);
@@ -134,11 +147,14 @@ impl Totals {
             refused: with(self.refused, other.refused),
             kernel_drops: with(self.kernel_drops, other.kernel_drops),
             strays: with(self.strays, other.strays),
+            rebinds: with(self.rebinds, other.rebinds),
+            left_behind: with(self.left_behind, other.left_behind),
             inputs: with(self.inputs, other.inputs),
             late_sends: with(self.late_sends, other.late_sends),
             snapshots: with(self.snapshots, other.snapshots),
             stale_snapshots: with(self.stale_snapshots, other.stale_snapshots),
             missed_ticks: with(self.missed_ticks, other.missed_ticks),
+            long_gaps: with(self.long_gaps, other.long_gaps),
             entries: with(self.entries, other.entries),
             full_entries: with(self.full_entries, other.full_entries),
             age_sum: with(self.age_sum, other.age_sum),

@@ -44,6 +44,8 @@ struct Player {
     first_round: u32,
     /// The address it speaks from.
     source: Ipv4Addr,
+    /// The one before, or the same.
+    former: Ipv4Addr,
     place: Place,
     /// When it was last told something; zero before the first time.
     told_at: Nanos,
@@ -141,6 +143,8 @@ pub(super) struct Engine {
     laps: Laps,
     standing: Standing,
     connects_per_s: f64,
+    /// Changes of address so far; the bots take turns.
+    rebinds: u64,
     used_slots: usize,
 }
 
@@ -192,6 +196,7 @@ impl Engine {
             laps: Laps::default(),
             standing: Standing::default(),
             connects_per_s,
+            rebinds: 0,
             used_slots: 0,
             config,
         })
@@ -225,6 +230,7 @@ impl Engine {
                 next_joining = now.plus(JOINING_TURN);
                 self.start_bots(now)?;
                 self.tend_joining(now)?;
+                self.rebind_due(now);
             }
             self.answer_nudged(now)?;
             let behind = self.send_due(now)?;

@@ -35,12 +35,17 @@ impl Engine {
                 totals.bytes_in += datagram.payload.len() as u64;
                 let index = indices[at];
                 let found = index.and_then(|index| players.get_mut(index as usize));
-                // Whoever is named must also be whom it was sent to.
-                let found = found.filter(|player| player.source == datagram.local);
                 let (Some(index), Some(player)) = (index, found) else {
                     totals.strays += 1;
                     continue;
                 };
+                // Whoever is named must also be whom it was sent to.
+                if player.source != datagram.local {
+                    let has_left = player.former == datagram.local;
+                    totals.left_behind += u64::from(has_left);
+                    totals.strays += u64::from(!has_left);
+                    continue;
+                }
                 let plaintext = datagram.payload.len().saturating_sub(DATAGRAM_MIN);
                 match player.client.handle_datagram(now, datagram.payload, scratch) {
                     Ok(Event::Snapshot(applied)) => {

@@ -37,8 +37,9 @@ impl Engine {
                 .map_err(|_| "the server's public key in the key file is no key".to_owned())?;
             let walk = Walk::new(self.config.seed, number);
             let (turn, source) = (self.addressing.turn(index), self.addressing.source(index));
-            let (place, told_at) = (Place::OnTheWay, Nanos(0));
-            let player = Player { client, walk, turn, first_round: 0, source, place, told_at };
+            let (place, told_at, former) = (Place::OnTheWay, Nanos(0), source);
+            let first_round = 0;
+            let player = Player { client, walk, turn, first_round, source, former, place, told_at };
             self.players.push(player);
             self.joining.push(Joining { index, next: now });
         }
@@ -75,6 +76,34 @@ impl Engine {
         }
         self.nudged = nudged;
         self.flush()
+    }
+
+    /// Lets the bots whose turn it is go on from another address: each once in the time that the
+    /// configuration says, evenly spread.
+    pub(super) fn rebind_due(&mut self, now: Nanos) {
+        let (every_s, count) = (u64::from(self.config.rebind_every_s), u64::from(self.count));
+        if every_s == 0 || count == 0 {
+            return;
+        }
+        let due = now.as_ms() * count / (every_s * 1_000);
+        // After a pause the bots are not to change all at once, and twice.
+        self.rebinds = self.rebinds.max(due.saturating_sub(count));
+        while self.rebinds < due {
+            self.rebind((self.rebinds % count) as u32);
+            self.rebinds += 1;
+        }
+    }
+
+    /// Bot `index`, if it is in the world, speaks from another address from now on; what still
+    /// comes to the one that it had is lost.
+    pub(super) fn rebind(&mut self, index: u32) {
+        let Some(player) = self.players.get_mut(index as usize) else { return };
+        let source = self.addressing.elsewhere(player.source);
+        if player.place == Place::InWorld && source != player.source {
+            (player.former, player.source) = (player.source, source);
+            player.client.socket_changed();
+            self.totals.rebinds += 1;
+        }
     }
 
     /// Sends the inputs that are due; true if there are more of them.
