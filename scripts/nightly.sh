@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What takes too long for every change: many seeds of the model of replication, and the mutants that
-# its tests must kill.
+# What takes too long for every change: many seeds of the model of replication, the mutants that its
+# tests must kill, bad networks and attacks.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,4 +8,6 @@ failed=0
 TIDELOCK_MODEL_SEEDS=${TIDELOCK_MODEL_SEEDS:-500} \
   "${CARGO:-cargo}" test --locked --test replication_model -- --nocapture || failed=1
 scripts/mutants.sh || failed=1
+# Bad networks and attacks on real sockets: ten minutes, and figures that need a quiet machine.
+scripts/impair.sh || failed=1
 exit $failed

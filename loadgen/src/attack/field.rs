@@ -5,6 +5,7 @@
 //! `arena`, filled by the scenarios.
 
 use serde::Serialize;
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -115,6 +116,8 @@ pub(crate) struct Tally {
     pub(crate) strangers: Exchange,
     pub(crate) victims: Exchange,
     pub(crate) known: Exchange,
+    /// Bytes to the worst off of the victims for each that was sent in its name.
+    pub(crate) worst_victim: f64,
     /// Sessions that the server should not have given.
     pub(crate) breaches: u64,
     /// Datagrams that the kernel did not take.
@@ -139,6 +142,34 @@ impl Tally {
             datagrams: sum.datagrams + exchange.sent.datagrams,
             bytes: sum.bytes + exchange.sent.bytes,
         })
+    }
+}
+
+/// The tally, and the victims one by one.
+#[derive(Default)]
+struct Books {
+    tally: Tally,
+    victims: HashMap<Ipv4Addr, Exchange>,
+}
+
+impl Books {
+    fn sent(&mut self, shot: &Shot) {
+        self.tally.of(shot.standing).sent.add(shot.len);
+        if shot.standing == Standing::Victim {
+            self.victims.entry(shot.source).or_default().sent.add(shot.len);
+        }
+    }
+
+    fn answered(&mut self, standing: Standing, address: Ipv4Addr, len: usize) {
+        self.tally.of(standing).answered.add(len);
+        if standing == Standing::Victim {
+            self.victims.entry(address).or_default().answered.add(len);
+        }
+    }
+
+    fn close(mut self) -> Tally {
+        self.tally.worst_victim = self.victims.values().map(Exchange::ratio).fold(0.0, f64::max);
+        self.tally
     }
 }
 
@@ -185,7 +216,7 @@ pub(super) fn attack(
     })
     .map_err(|error| format!("cannot open the socket of the attack: {error}"))?;
     let clock = Clock::start();
-    let (mut tally, mut sent) = (Tally::default(), 0u64);
+    let (mut books, mut sent) = (Books::default(), 0u64);
     loop {
         let now = clock.now();
         let over = now >= bounds.duration || sent >= bounds.count;
@@ -195,19 +226,19 @@ pub(super) fn attack(
         // What could not be sent in time is not made up for in one burst.
         let allowed = (now.0 as f64 / 1e9 * f64::from(bounds.rate)) as u64;
         let turn = allowed.min(bounds.count).saturating_sub(sent).min(SENDS_PER_TURN);
-        let shots = shoot(scenario, &mut port, bounds.server, now, turn, &mut tally)?;
+        let shots = shoot(scenario, &mut port, bounds.server, now, turn, &mut books)?;
         sent = (sent + shots).max(allowed.saturating_sub(SENDS_PER_TURN).min(bounds.count));
-        listen(scenario, &mut port, bounds.server, now, &mut tally)?;
+        listen(scenario, &mut port, bounds.server, now, &mut books)?;
         std::thread::sleep(TURN);
     }
     let end = clock.now();
-    tally.seconds = end.0 as f64 / 1e9;
+    books.tally.seconds = end.0 as f64 / 1e9;
     while clock.now().since(end) < LINGER {
-        listen(scenario, &mut port, bounds.server, clock.now(), &mut tally)?;
+        listen(scenario, &mut port, bounds.server, clock.now(), &mut books)?;
         std::thread::sleep(TURN);
     }
-    tally.breaches = scenario.breaches();
-    Ok(tally)
+    books.tally.breaches = scenario.breaches();
+    Ok(books.close())
 }
 
 /// Sends at most `count` datagrams; how many there were.
@@ -217,21 +248,21 @@ fn shoot(
     server: SocketAddr,
     now: Nanos,
     count: u64,
-    tally: &mut Tally,
+    books: &mut Books,
 ) -> Result<u64, String> {
     let failed = |error: std::io::Error| format!("the attack cannot send: {error}");
     let (mut shots, mut used) = (0, 0);
     while shots < count {
         let Some(shot) = scenario.next(now, port.send_buffer(used)) else { break };
         port.send_push(used, shot.len, shot.source, server);
-        tally.of(shot.standing).sent.add(shot.len);
+        books.sent(&shot);
         (shots, used) = (shots + 1, used + 1);
         if used == SEND_BATCH {
             used = 0;
-            tally.refused += port.flush().map_err(failed)?.refused;
+            books.tally.refused += port.flush().map_err(failed)?.refused;
         }
     }
-    tally.refused += port.flush().map_err(failed)?.refused;
+    books.tally.refused += port.flush().map_err(failed)?.refused;
     Ok(shots)
 }
 
@@ -240,13 +271,13 @@ fn listen(
     port: &mut SourcedPort,
     server: SocketAddr,
     now: Nanos,
-    tally: &mut Tally,
+    books: &mut Books,
 ) -> Result<(), String> {
     let received = port.receive(Duration::ZERO, &mut |batch| {
         for datagram in batch.iter_mut().filter(|datagram| datagram.from == server) {
             let len = datagram.payload.len();
             let standing = scenario.answer(now, datagram.local, datagram.payload);
-            tally.of(standing).answered.add(len);
+            books.answered(standing, datagram.local, len);
         }
     });
     received.map(drop).map_err(|error| format!("the attack cannot receive: {error}"))

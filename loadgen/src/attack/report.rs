@@ -48,7 +48,7 @@ pub(crate) struct Outcome {
 /// The head of the table whose lines are [`Outcome::line`].
 pub(crate) fn head() -> String {
     "scenario           sent/s  gone  p99 before/during/after ms  overruns  memory MiB  out/in  \
-     to garbage  recovery"
+     victims  garbage  recovery"
         .to_owned()
 }
 
@@ -61,13 +61,14 @@ impl Outcome {
         let [before, during, after] = self.latency_ms.map(|latency| latency.p99);
         format!(
             "{:<17} {:>7.0} {:>5}   {before:>7.1}/{during:>7.1}/{after:>7.1} {:>8.2} % {:>10.1} \
-             {:>8.3} {:>10} {:>7.2} s",
+             {:>8.3} {:>7.2} {:>8} {:>7.2} s",
             self.scenario,
             self.tally.sent().datagrams as f64 / self.tally.seconds.max(1e-9),
             self.disconnected,
             self.overrun_share() * 100.0,
             self.memory_growth as f64 / f64::from(1 << 20),
             self.tally.strangers.ratio(),
+            self.tally.worst_victim,
             self.tally.garbage.answered.bytes,
             self.recovery_s,
         )
@@ -91,7 +92,7 @@ impl Outcome {
                 faults.push(sentence);
             }
         };
-        let Tally { garbage, strangers, victims, breaches, .. } = self.tally;
+        let Tally { garbage, strangers, worst_victim, breaches, .. } = self.tally;
         let gone = self.disconnected;
         fault(gone > 0, format!("{gone} honest players were disconnected"));
         let errors = self.decode_errors;
@@ -106,9 +107,8 @@ impl Outcome {
         let ratio = strangers.ratio();
         let much = format!("{ratio:.3} bytes back for each byte of a stranger");
         fault(ratio > AMPLIFICATION_LIMIT, much);
-        let ratio = victims.ratio();
-        let much = format!("{ratio:.3} bytes to an unproven address for each byte from there");
-        fault(ratio > VICTIM_LIMIT, much);
+        let much = format!("{worst_victim:.3} bytes to an unproven address for each from there");
+        fault(worst_victim > VICTIM_LIMIT, much);
         let bytes = garbage.answered.bytes;
         fault(bytes > 0, format!("{bytes} bytes in answer to garbage"));
         fault(breaches > 0, format!("{breaches} answers that only a genuine player may get"));
@@ -146,7 +146,7 @@ mod tests {
             sessions_ended: 0,
             tally: Tally {
                 strangers: exchange(1_200, 76),
-                victims: exchange(100, 300),
+                worst_victim: 3.0,
                 garbage: exchange(5_000, 0),
                 ..Tally::default()
             },
@@ -162,7 +162,7 @@ mod tests {
             recovery_s: 2.1,
             tally: Tally {
                 strangers: exchange(1_200, 140),
-                victims: exchange(100, 301),
+                worst_victim: 3.01,
                 garbage: exchange(5_000, 1),
                 breaches: 1,
                 ..Tally::default()
