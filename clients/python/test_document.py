@@ -1,0 +1,167 @@
+"""The worked example of docs/PROTOCOL.md, chapter 12, byte for byte.
+
+    python3 -m unittest discover -s clients/python
+"""
+
+import re
+import struct
+import unittest
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+from tidelock_client.handshake import Attempt, Ticket, expand, extract
+from tidelock_client.session import Received, message
+from tidelock_client.snapshot import World
+from tidelock_client.wire import Header, Malformed, Reader, crc32c
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "PROTOCOL.md"
+
+
+def blocks() -> dict[str, bytes]:
+    """The hexadecimal blocks of the document by name."""
+    found = re.findall(r"^```hex (\w+)\n(.*?)^```", DOCUMENT.read_text(), re.M | re.S)
+    return {name: bytes.fromhex(re.sub(r"\s", "", digits)) for name, digits in found}
+
+
+BLOCKS = blocks()
+
+
+def counting(first: int, length: int) -> bytes:
+    return bytes(range(first, first + length))
+
+
+def attempt() -> Attempt:
+    ticket = Ticket(
+        servers=[("127.0.0.1", 3565)],
+        protocol_id=0x1122334455667788,
+        server_public=BLOCKS["server_static_pub"],
+        kind=1,
+        key_id=7,
+        nonce=counting(0, 24),
+        expiry=1_893_456_000,
+        sealed=BLOCKS["sealed_token"],
+        psk=counting(0x61, 32),
+    )
+    secret = X25519PrivateKey.from_private_bytes(counting(0x21, 32))
+    return Attempt(ticket, build=1001, nonce=counting(0xA0, 8), secret=secret)
+
+
+def opened(name: str, key: bytes) -> tuple[Header, bytes]:
+    packet = BLOCKS[name]
+    head = packet[:14]
+    return Header.read(packet), ChaCha20Poly1305(key).decrypt(head[:4] + head[6:], packet[14:], head)
+
+
+class Handshake(unittest.TestCase):
+    def test_both_flights_and_the_answer(self):
+        connecting = attempt()
+        zeros = bytes(740)
+        self.assertEqual(connecting.packet, BLOCKS["connect_first_460_no_cookie"] + zeros)
+        self.assertIs(connecting.receive(BLOCKS["cookie_packet"]), True)
+        self.assertEqual(connecting.packet, BLOCKS["connect_first_460_with_cookie"] + zeros)
+        accepted = connecting.receive(BLOCKS["accepted_packet"])
+        self.assertEqual((accepted.connection, accepted.tick), (0x00ABC103, 7777))
+        self.assertEqual((accepted.player, accepted.tick_hz), (42, 60))
+        self.assertEqual(accepted.root, BLOCKS["root0"])
+
+    def test_a_forged_answer_does_not_end_an_attempt(self):
+        connecting = attempt()
+        connecting.receive(BLOCKS["cookie_packet"])
+        genuine = BLOCKS["accepted_packet"]
+        forged = genuine[:60] + bytes([genuine[60] ^ 1]) + genuine[61:136]
+        crc = crc32c(struct.pack("<Q", 0x1122334455667788) + forged + bytes(4))
+        self.assertIs(connecting.receive(forged + struct.pack("<I", crc)), False)
+        self.assertEqual(connecting.receive(genuine).root, BLOCKS["root0"])
+
+    def test_keys(self):
+        root = extract(BLOCKS["handshake_hash"], BLOCKS["split_k1"] + BLOCKS["split_k2"])
+        self.assertEqual(root, BLOCKS["root0"])
+        self.assertEqual(expand(root, "c2s", 0), BLOCKS["c2s_key0"])
+        self.assertEqual(expand(root, "s2c", 0), BLOCKS["s2c_key0"])
+
+
+class Packets(unittest.TestCase):
+    def test_every_sealed_packet_opens_to_its_plaintext(self):
+        for name, key in {
+            "crypto_test": "c2s_key0", "crypto_test_ack": "s2c_key0", "enter": "c2s_key0",
+            "input": "c2s_key0", "snapshot": "s2c_key0",
+        }.items():
+            with self.subTest(name):
+                _, plaintext = opened(f"{name}_packet", BLOCKS[key])
+                self.assertEqual(plaintext, BLOCKS[f"{name}_plaintext"])
+
+    def test_messages_and_acknowledgments_are_written_as_in_the_document(self):
+        test = message(10, counting(0, 16))
+        self.assertEqual(test, BLOCKS["crypto_test_plaintext"])
+        received = Received()
+        received.processed(1, 5.0)
+        self.assertEqual(received.block(5.001)[:16], BLOCKS["crypto_test_ack_plaintext"][:16])
+        received.processed(3, 5.0)
+        received.processed(2, 5.0)
+        self.assertEqual(received.block(5.0)[:16], BLOCKS["input_plaintext"][:16])
+
+    def test_a_sequence_opens_once_and_only_within_the_window(self):
+        received = Received()
+        for sequence in (1, 5000, 4000):
+            self.assertTrue(received.is_new(sequence))
+            received.opened(sequence)
+            self.assertFalse(received.is_new(sequence))
+        self.assertTrue(received.is_new(5000 - 1023))
+        self.assertFalse(received.is_new(5000 - 1024))
+
+
+class Snapshot(unittest.TestCase):
+    def world(self) -> tuple[World, bytes]:
+        """A world in which the states exist that the example builds on, and the example."""
+        _, plaintext = opened("snapshot_packet", BLOCKS["s2c_key0"])
+        reader = Reader(plaintext)
+        reader.take(18)
+        (length,) = reader.unpack("H")
+        self.assertEqual(reader.u8(), 6)
+        world = World()
+        full = lambda slot, entity, kind: bytes([0x80 | slot, 0]) + struct.pack(
+            "<IBBhhHB", entity, kind, 0x33, 0, 0, 0, 0
+        )
+        head = lambda tick, removals, entries: struct.pack(
+            "<IIBBBB", tick, 0, 0, 0, removals, entries
+        )
+        early = full(5, 0x00100008, 0)
+        self.assertTrue(world.apply(head(7793, 0, 1) + early))
+        late = full(4, 0x00100007, 0) + full(6, 0x00300009, 5) + full(9, 0x0010000A, 0)
+        self.assertTrue(world.apply(head(7798, 0, 3) + late))
+        return world, reader.take(length - 1)
+
+    def test_the_example_decodes_to_what_the_document_says(self):
+        world, body = self.world()
+        self.assertTrue(world.apply(body))
+        self.assertEqual((world.tick, world.last_processed_input), (7800, 3))
+        self.assertEqual(world.own.position, (409_600.0, 204_800.0, 0.0))
+        self.assertEqual(world.own.velocity, (900.0, 0.0, 0.0))
+        self.assertEqual((world.own.yaw, world.own.faction), (0x4000, 2))
+        self.assertEqual(world.enemies, 1 << 3)
+        others = world.others
+        self.assertNotIn(0x0010000A, others, "slot 9 was emptied")
+        monster = others[0x00200006]
+        self.assertEqual((monster.kind, monster.position), (2, (262_144, 131_000, 0)))
+        self.assertEqual((monster.velocity, monster.faction), ((-100, 0, 0), 3))
+        start = 3 * 65_536 + 32_768
+        self.assertEqual(others[0x00100007].position, (start + 6, start - 2, 0))
+        self.assertEqual(others[0x00100007].yaw, 0xFFFF)
+        self.assertEqual((others[0x00100008].health, others[0x00100008].mana), (200, 100))
+        vehicle = others[0x00300009]
+        self.assertEqual((vehicle.effects, vehicle.pitch, vehicle.roll), (4, 300, -2))
+
+    def test_an_old_snapshot_and_a_broken_one_change_nothing(self):
+        world, body = self.world()
+        for broken in (body[:-1], body + b"\0", body[:12] + b"\xff" * len(body[12:])):
+            with self.assertRaises(Malformed):
+                world.apply(broken)
+        self.assertEqual(world.tick, 7798)
+        self.assertTrue(world.apply(body))
+        self.assertFalse(world.apply(body), "not newer than the newest applied")
+
+
+if __name__ == "__main__":
+    unittest.main()
