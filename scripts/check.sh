@@ -9,6 +9,8 @@
 # with the definitions of the kernels instead of their SIMD products, and for x86-64-v4, if the CPU has
 # AVX-512; else v4 is skipped, and the summary says so.
 # The step `smoke` plays the product for five seconds on real sockets.
+# The step `fuzz` fuzzes each target for 20 s (TIDELOCK_FUZZ_SECONDS); without a nightly compiler or
+# cargo-fuzz it is skipped, and the summary says so. Corpora are replayed by `tests` in any case.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -100,6 +102,12 @@ if [ "$only" = all ]; then
   # Apart from the run, so that building does not count against its time limit.
   step release cargo build --locked --release
   step smoke smoke
+  lack=$(scripts/fuzz.sh lack)
+  if [ -z "$lack" ]; then
+    step fuzz scripts/fuzz.sh "${TIDELOCK_FUZZ_SECONDS:-20}"
+  else
+    skip fuzz "there is no $lack here"
+  fi
 fi
 # Licences, doubled versions and sources, where the tool is installed. Advisories need a download:
 # `cargo deny check advisories` before a release.

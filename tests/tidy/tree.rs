@@ -74,7 +74,7 @@ pub(super) fn product() -> Vec<Source> {
 
 /// Every Rust file of the repository.
 pub(super) fn everything() -> Vec<Source> {
-    sources(&["src", "loadgen", "tests", "benches", "examples"])
+    sources(&["src", "loadgen", "tests", "benches", "examples", "fuzz"])
 }
 
 /// Paths of all files below `folder`, sorted, build output and version control left out.

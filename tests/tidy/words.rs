@@ -45,6 +45,7 @@ const ROOT: &[&str] = &[
     "deny.toml",
     "docs",
     "examples",
+    "fuzz",
     "loadgen",
     "perf",
     "rustfmt.toml",
