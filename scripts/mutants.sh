@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Breaks the rules of replication one by one and expects a test to fail each time: a test that no
-# mutant can fail proves nothing. About ten minutes; scripts/nightly.sh runs it.
+# Breaks the rules of replication, and those that tests/museum/ is about, one by one and expects a test
+# to fail each time: a test that no mutant can fail proves nothing. About fifteen minutes;
+# scripts/nightly.sh runs it.
 #
 #   scripts/mutants.sh            all mutants
 #   scripts/mutants.sh NAME...    these
@@ -23,6 +24,7 @@ export CARGO_TARGET_DIR=$home/target
 asked=("$@")
 model=(--test replication_model)
 slots=(--lib replicate::slots)
+museum=(--test museum)
 results=()
 failed=0
 
@@ -68,7 +70,7 @@ mutant() {
   grep -h -A1 "panicked at" "$home/test.log" | sed -n '2s/^/   /p' | cut -c1-100
 }
 
-for tests in model slots; do
+for tests in model slots museum; do
   declare -n whole=$tests
   what=$(verdict "${whole[@]}")
   if [ "$what" != passes ]; then
@@ -162,6 +164,80 @@ mutant forgotten_on_the_way src/shard/handover.rs \
   'self.replicator.put_in(slot, table);' \
   'drop(table); self.replicator.reset(slot);' \
   "${model[@]}"
+
+# The museum: each piece with the bug that it shows, named like its test.
+
+mutant forged_packet_advances_no_window src/connection/open.rs \
+  'let Ok(plaintext) = keys.open.open(datagram) else {' \
+  'ingress.window.commit(admitted.header.sequence);
+        let Ok(plaintext) = keys.open.open(datagram) else {' \
+  "${museum[@]}" forged_packet
+
+mutant forged_packet_at_the_client src/client/session.rs \
+  'self.window.peek(header.sequence).map_err(|_| ClientError::Replay)?;' \
+  'self.window.peek(header.sequence).map_err(|_| ClientError::Replay)?;
+        self.window.commit(header.sequence);' \
+  "${museum[@]}" forged_packet
+
+mutant end_of_the_sequences_wraps src/crypto/replay.rs \
+  'if sequence > self.newest {
+            return' \
+  'if sequence.wrapping_add(Self::POSITIONS) > self.newest + Self::POSITIONS {
+            return' \
+  "${museum[@]}" end_of_the_sequences
+
+mutant garbage_is_acknowledged src/connection/open.rs \
+  'self.failed_opens[index] += 1;' \
+  'self.failed_opens[index] += 1;
+            self.flow[index].processed.add(admitted.header.sequence, now);' \
+  "${museum[@]}" garbage_moves
+
+mutant window_too_narrow src/crypto/replay.rs \
+  'pub const POSITIONS: u64 = WORDS as u64 * 64;' \
+  'pub const POSITIONS: u64 = WORDS as u64 * 8;' \
+  "${museum[@]}" half_a_second
+
+mutant window_of_the_last_session src/connection/table.rs \
+  'endpoint: Endpoint::from(admission.address),
+            window: ReplayWindow::default(),' \
+  'endpoint: Endpoint::from(admission.address),
+            window: self.ingress[slot].window,' \
+  "${museum[@]}" a_new_session
+
+mutant token_from_before_the_restart src/gate/handshake.rs \
+  'token.issued_at_ms < self.config.boot_unix_ms' \
+  'token.issued_at_ms < self.config.boot_unix_ms.min(0)' \
+  "${museum[@]}" a_restarted_server
+
+mutant token_table_takes_too_many src/gate/tokens.rs \
+  'None if self.0.is_full() => Err(DropReason::TokenTableFull),' \
+  '' \
+  "${museum[@]}" a_full_token_table
+
+mutant sniffed_token_joins src/crypto/noise.rs \
+  'state.mix_key_and_hash(psk);' \
+  'state.mix_key_and_hash(&[psk[0] & 0; 32]);' \
+  "${museum[@]}" a_sniffed_token
+
+mutant prologue_with_the_cookie src/wire/handshake.rs \
+  'head.copy_from_slice(&self.0.as_bytes()[..32]);' \
+  'head.copy_from_slice(&self.0.as_bytes()[32..64]);' \
+  "${museum[@]}" every_resend
+
+mutant unwrap_in_a_parser src/wire/control.rs \
+  'DisconnectReason::from_wire(reader.u8()?).ok_or(ReadError::Value)?' \
+  'DisconnectReason::from_wire(reader.u8()?).unwrap()' \
+  "${museum[@]}" no_message_of_any
+
+mutant acknowledged_below_the_first src/wire/ack.rs \
+  'if block.largest > span { Ok(block)' \
+  'if block.largest > span.min(0) { Ok(block)' \
+  "${museum[@]}" acknowledgments_that
+
+mutant port_without_a_lock src/net/lock.rs \
+  'file.try_lock()' \
+  'file.try_lock_shared()' \
+  "${museum[@]}" a_second_process
 
 printf '\n== summary\n'
 printf '%s\n' "${results[@]}"
