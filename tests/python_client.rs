@@ -49,7 +49,8 @@ fn python() -> &'static Path {
             assert!(
                 filled,
                 "the independent client needs Python 3 with the package `cryptography`: install \
-                 both (python3 -m pip install cryptography), or name such a Python in TIDELOCK_PYTHON"
+                 both (python3 -m pip install cryptography), or name such a Python in \
+                 TIDELOCK_PYTHON"
             );
         }
         python
