@@ -41,6 +41,7 @@ const ROOT: &[&str] = &[
     "README.md",
     "benches",
     "build.rs",
+    "clients",
     "clippy.toml",
     "deny.toml",
     "docs",
