@@ -23,6 +23,7 @@ pub mod keys;
 pub mod limits;
 pub mod metrics;
 pub mod net;
+pub mod reliable;
 pub mod replicate;
 pub mod report;
 pub mod server;

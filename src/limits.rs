@@ -123,6 +123,74 @@ pub const COOL_DOWN_MEMORY_S: u32 = 86_400;
 /// Accounts whose cool-downs and bans are remembered at a time.
 pub const COOL_DOWNS_MAX: usize = 16_384;
 
+/// Reliable messages of one direction that are sent and not acknowledged, at most (fixed by the
+/// protocol).
+pub const RELIABLE_WINDOW: u16 = 256;
+/// Bytes of those (fixed by the protocol).
+pub const RELIABLE_WINDOW_BYTES: usize = 64 * 1024;
+/// Messages that wait until those before them have come; what is further ahead is refused.
+pub const REORDER_MAX: u16 = 64;
+/// Bytes of those.
+pub const REORDER_BYTES: usize = 32 * 1024;
+/// Least milliseconds until what is not acknowledged is sent again ...
+pub const RELIABLE_RTO_MIN_MS: u64 = 250;
+/// ... and most, however often it was sent.
+pub const RELIABLE_RTO_MAX_MS: u64 = 2_000;
+/// Times that a message is sent, in vain, before its session ends.
+pub const RELIABLE_TRIES_MAX: u8 = 10;
+/// Packets sent later and acknowledged that tell that a packet is lost.
+pub const LOST_AFTER_NEWER: u8 = 3;
+/// So often a message is sent again because of that; from then on only after the time above, as a
+/// path that reorders would use up all tries.
+pub const FAST_TRIES_MAX: u8 = 3;
+/// Milliseconds between two ReliableHandshakes.
+pub const HELLO_INTERVAL_MS: u64 = 250;
+/// Bytes of a fragment header (fixed by the protocol).
+pub const FRAGMENT_HEADER_LEN: usize = 8;
+/// Bytes of a fragment, but for the last of a message (fixed by the protocol).
+pub const FRAGMENT_LEN: usize = 1_024;
+/// Longest message to a server, its length field included (fixed by the protocol).
+pub const MESSAGE_MAX_TO_SERVER: usize = 16 * 1024;
+/// Longest message to a client, its length field included (fixed by the protocol).
+pub const MESSAGE_MAX_TO_CLIENT: usize = 64 * 1024;
+/// Messages in fragments that a server puts together at a time (fixed by the protocol).
+pub const FRAGMENT_SETS_SERVER: usize = 2;
+/// Messages in fragments that a client puts together at a time (fixed by the protocol).
+pub const FRAGMENT_SETS_CLIENT: usize = 4;
+/// Milliseconds without a new fragment after which messages cannot be put together any more.
+pub const FRAGMENT_TIMEOUT_MS: u64 = 10_000;
+/// Milliseconds that messages wait for one that is missing; its sender has given up by then.
+pub const GAP_TIMEOUT_MS: u64 = 60_000;
+/// Bodies to clients are compressed if they are longer and shrink.
+pub const COMPRESS_ABOVE: usize = 512;
+/// No body is believed to have been more times longer than its LZ4 block.
+pub const COMPRESS_RATIO_MAX: usize = 64;
+/// Part of the egress budget for messages that are sent for the first time: one in so many.
+pub const RELIABLE_SHARE: u32 = 2;
+/// Part of the egress budget for what is sent again: one in so many.
+pub const RELIABLE_AGAIN_SHARE: u32 = 10;
+/// Blocks of 240 bytes for reliable messages per slot of a shard; whoever needs more has them while
+/// others need less.
+pub const RELIABLE_BLOCKS_PER_SLOT: usize = 8;
+/// Least blocks of a shard.
+pub const RELIABLE_BLOCKS_MIN: usize = 2_048;
+/// Blocks of one client.
+pub const RELIABLE_BLOCKS_CLIENT: usize = 4_096;
+/// Bytes of reliable messages that a client sends each second for the first time ...
+pub const RELIABLE_CLIENT_BYTES_PER_S: u32 = 16 * 1024;
+/// ... and again.
+pub const RELIABLE_CLIENT_AGAIN_PER_S: u32 = 4 * 1024;
+/// Milliseconds between two packets of a client with reliable messages.
+pub const RELIABLE_CLIENT_INTERVAL_MS: u64 = 25;
+/// Messages for the game that a client keeps until its program takes them ...
+pub const INBOX_MAX: usize = 64;
+/// ... and bytes of them. Then nothing more is received.
+pub const INBOX_BYTES: usize = 64 * 1024;
+/// Bytes of the description of an entity.
+pub const DESCRIPTION_MAX: usize = 4_096;
+/// Descriptions that a client keeps: of what it sees, and of what it saw and may see again.
+pub const DESCRIPTIONS_MAX: usize = 1_024;
+
 /// Entities one viewer can see at a time: K, the number of slots of the slot protocol.
 pub const VISIBLE_MAX: usize = 128;
 /// Ticks of quantized history that can serve as a baseline; ages 1..=63 fit six bits.
@@ -155,6 +223,15 @@ pub const TOKENS_MAX: usize = 65_536;
 const _: () = assert!(PLAINTEXT_MAX == 1170, "the protocol promises 1,170 bytes of plaintext");
 const _: () = assert!(SNAPSHOT_BUDGET <= PLAINTEXT_MAX, "a snapshot is never fragmented");
 const _: () = assert!(VISIBLE_MAX <= 128, "a slot is seven bits on the wire and a bit of a u128");
+const _: () = assert!(
+    ACK_BLOCK_LEN + FRAGMENT_HEADER_LEN + FRAGMENT_LEN <= PLAINTEXT_MAX,
+    "a fragment fits a packet"
+);
+const _: () = assert!(MESSAGE_MAX_TO_CLIENT <= 64 * FRAGMENT_LEN, "one bit for each fragment");
+const _: () = assert!(
+    RELIABLE_TRIES_MAX as u64 * RELIABLE_RTO_MAX_MS < GAP_TIMEOUT_MS,
+    "who waits for a message waits longer than it is sent"
+);
 const _: () = assert!(HISTORY_TICKS.is_power_of_two(), "the history ring is indexed by a mask");
 const _: () = assert!(REPLAY_WINDOW_SERVER == 64, "the server's window is one u64");
 const _: () = assert!(SKIP_MIN > 128, "at most one omitted sequence is within reach of an ack");

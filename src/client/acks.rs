@@ -99,6 +99,33 @@ impl Default for Sent {
     }
 }
 
+/// Which packets were acknowledged at some time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Acknowledged {
+    largest: u64,
+    acked: u64,
+}
+
+impl Acknowledged {
+    /// What `block` acknowledges for the first time, oldest first.
+    pub(super) fn fresh(self, block: &AckBlock) -> impl Iterator<Item = u64> {
+        let oldest = block.largest.saturating_sub(64).max(1);
+        let block = *block;
+        (oldest..=block.largest)
+            .filter(move |&sequence| block.acknowledges(sequence) && !self.is_known(sequence))
+    }
+
+    /// What fell out of the window counts as known: nobody waits for it any more.
+    fn is_known(self, sequence: u64) -> bool {
+        match self.largest.checked_sub(sequence) {
+            None => false,
+            Some(0) => true,
+            Some(age @ 1..=64) => self.acked >> (age - 1) & 1 == 1,
+            Some(_) => true,
+        }
+    }
+}
+
 /// The server acknowledged a packet that was never sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FalseAck;
@@ -108,6 +135,11 @@ impl Sent {
     pub(super) fn note(&mut self, sequence: u64, now: Nanos) {
         self.at_us[(sequence % SENT_WINDOW) as usize] = now.as_us() as u32;
         self.newest = sequence;
+    }
+
+    /// What was acknowledged so far.
+    pub(super) fn acknowledged(&self) -> Acknowledged {
+        Acknowledged { largest: self.largest_acked, acked: self.acked }
     }
 
     /// Takes in a block of the server.

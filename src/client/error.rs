@@ -73,6 +73,12 @@ impl ClientError {
     }
 }
 
+impl From<ReadError> for ClientError {
+    fn from(_: ReadError) -> Self {
+        Self::Message
+    }
+}
+
 impl From<SnapshotError> for ClientError {
     fn from(error: SnapshotError) -> Self {
         match error {

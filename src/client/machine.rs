@@ -20,7 +20,7 @@ use crate::limits::{DATAGRAM_MAX, DATAGRAM_MIN, TIMEOUT_MS};
 use crate::time::{Entropy, Nanos};
 use crate::units::Tick;
 use crate::wire::{
-    Channel, ConnectionId, ControlMessage, Direction, DisconnectReason, Header, InputFrame,
+    Channel, ConnectionId, ControlMessage, Direction, DisconnectReason, Flags, Header, InputFrame,
     Messages, Stage, Status, is_allowed, put_enter_to_world, put_input_frames, to_client,
 };
 use std::sync::Arc;
@@ -200,7 +200,7 @@ impl Client {
             Link::Connecting(_) => size_of::<Attempt>(),
             Link::Open(_) | Link::Closed(_) => 0,
         };
-        size_of::<Self>() + attempt + self.world.heap_bytes()
+        size_of::<Self>() + attempt + self.world.heap_bytes() + self.delivery_bytes()
     }
 
     /// Sequence that the next input will have.
@@ -324,6 +324,12 @@ impl Client {
         scratch: &mut Scratch,
     ) -> Result<Event, ClientError> {
         let Link::Open(session) = &mut self.link else { return Err(ClientError::Connection) };
+        if opened.channel.has_message_ids() {
+            if session.handle_reliable(now, &opened, scratch)? {
+                session.processed(opened.sequence, now);
+            }
+            return Ok(Event::Nothing);
+        }
         let mut event = Event::Nothing;
         let mut close = None;
         for message in Messages::new(opened.messages, opened.channel) {
@@ -348,6 +354,10 @@ impl Client {
                 continue;
             }
             let control = ControlMessage::read(&message).map_err(|_| ClientError::Message)?;
+            let says_hello = matches!(control, ControlMessage::ReliableHandshake(_));
+            if says_hello && !opened.flags.contains(Flags::RELIABLE_HANDSHAKE) {
+                return Err(ClientError::Unexpected);
+            }
             if let ControlMessage::Disconnect { retry_s, .. } = control {
                 self.retry_s = retry_s;
             }
@@ -415,6 +425,11 @@ impl Client {
             self.enter_next = now.plus(ENTER_RESEND);
             return Some(session.send(now, Channel::Unreliable, out, put_enter_to_world));
         }
+        if session.delivery.is_some()
+            && let Some(length) = session.poll_reliable(now, out)
+        {
+            return Some(length);
+        }
         session.poll_idle(now, out)
     }
 
@@ -430,6 +445,20 @@ impl Client {
                 let enters = session.stage == Stage::Confirmed && !session.is_leaving();
                 Some(if enters { next.min(self.enter_next) } else { next })
             }
+        }
+    }
+
+    pub(super) fn session(&self) -> Option<&Session> {
+        match &self.link {
+            Link::Open(session) => Some(session),
+            Link::Connecting(_) | Link::Closed(_) => None,
+        }
+    }
+
+    pub(super) fn session_mut(&mut self) -> Option<&mut Session> {
+        match &mut self.link {
+            Link::Open(session) => Some(session),
+            Link::Connecting(_) | Link::Closed(_) => None,
         }
     }
 

@@ -14,6 +14,7 @@
 mod acks;
 mod attempt;
 mod clock;
+mod delivery;
 mod error;
 mod history;
 mod identity;
@@ -29,9 +30,11 @@ mod statistics;
 mod tests;
 mod world;
 
+pub use crate::reliable::SendError;
 pub use acks::Rtt;
 pub use attempt::Ticket;
 pub use clock::{DELAY_MAX_MS, DELAY_TICKS, ServerClock};
+pub use delivery::GameData;
 pub use error::ClientError;
 pub use interpolation::{AHEAD_MS, Drawn, Interpolation, LAG_MS, Pose};
 pub use machine::{Client, CloseReason, Event, State};

@@ -3,6 +3,7 @@
 
 use super::Hint;
 use super::acks::{Processed, Rtt, Sent};
+use super::delivery::Delivery;
 use super::error::ClientError;
 use super::identity::Identity;
 use crate::crypto::aead::PacketKey;
@@ -25,9 +26,8 @@ const CRYPTO_TEST_RESEND: Nanos = Nanos::from_ms(250);
 const ACK_DELAY: Nanos = Nanos::from_ms(25);
 const HEARTBEAT: Nanos = Nanos::from_ms(HEARTBEAT_MS);
 const TIMEOUT: Nanos = Nanos::from_ms(TIMEOUT_MS);
-/// Flags of packets that this version does not send: another epoch, fragments, compression,
-/// negotiation.
-const UNUSED: Flags = Flags(0x58);
+/// Flags of packets that serve reliable delivery.
+const RELIABLE: Flags = Flags::FRAGMENT.with(Flags::COMPRESSED).with(Flags::RELIABLE_HANDSHAKE);
 
 /// What a control message led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,9 +42,24 @@ pub(super) enum ControlOutcome {
 /// A packet that opened.
 pub(super) struct Opened<'a> {
     pub(super) channel: Channel,
+    pub(super) flags: Flags,
     pub(super) sequence: u64,
     /// The plaintext behind the acknowledgment block.
     pub(super) messages: &'a [u8],
+}
+
+/// Which of the flags go with which channel.
+#[cold]
+fn check_reliable(header: Header) -> Result<(), ClientError> {
+    let allowed = match header.channel {
+        Channel::Unreliable => Flags::default(),
+        Channel::ReliableOrdered | Channel::ReliableUnordered => {
+            Flags::FRAGMENT.with(Flags::COMPRESSED)
+        }
+        Channel::Control => Flags::RELIABLE_HANDSHAKE,
+    };
+    let has = Flags(header.flags.0 & RELIABLE.0);
+    if allowed.contains(has) { Ok(()) } else { Err(ClientError::Unexpected) }
 }
 
 /// An accepted session.
@@ -73,6 +88,8 @@ pub(super) struct Session {
     farewells: Option<u8>,
     crypto_test: [u8; 16],
     sent: Sent,
+    /// Reliable messages, once there are any.
+    pub(super) delivery: Option<Box<Delivery>>,
     seal_key: PacketKey,
     open_key: PacketKey,
 }
@@ -102,6 +119,7 @@ impl Session {
             farewells: None,
             crypto_test,
             sent: Sent::default(),
+            delivery: None,
             seal_key: PacketKey::new(&root.client_to_server(0)),
             open_key: PacketKey::new(&root.server_to_client(0)),
         }
@@ -151,17 +169,22 @@ impl Session {
         self.window.commit(header.sequence);
         self.heard_at = now;
         self.identity.opened(header.connection, now);
-        if header.flags.intersects(UNUSED) {
-            return Err(ClientError::Unexpected);
+        if header.flags.intersects(RELIABLE) {
+            check_reliable(header)?;
         }
         let mut messages = plaintext;
         if header.flags.contains(Flags::ACKNOWLEDGMENT) {
             let mut reader = Reader::new(plaintext);
             let block = AckBlock::read(&mut reader).map_err(|_| ClientError::Message)?;
+            let before = self.delivery.is_some().then(|| self.sent.acknowledged());
             self.sent.handle(block, now).map_err(|_| ClientError::FalseAck)?;
+            if let (Some(before), Some(delivery)) = (before, &mut self.delivery) {
+                before.fresh(&block).for_each(|sequence| delivery.acknowledged(sequence, now));
+            }
             messages = reader.slice(reader.remaining()).unwrap_or_default();
         }
-        Ok(Opened { channel: header.channel, sequence: header.sequence, messages })
+        let Header { channel, flags, sequence, .. } = header;
+        Ok(Opened { channel, flags, sequence, messages })
     }
 
     /// Marks a packet as processed, which is what acknowledges it.
@@ -184,6 +207,7 @@ impl Session {
                 self.sent.rtt.sample(elapsed.ok_or(ClientError::Unexpected)? as u32);
             }
             ControlMessage::Ack => {}
+            ControlMessage::ReliableHandshake(hello) => self.hear_hello(now, hello)?,
             ControlMessage::Moved { connection } => {
                 if self.identity.moved(connection, sequence) {
                     return Ok(ControlOutcome::Moved);
@@ -300,6 +324,9 @@ impl Session {
             return next.min(self.next_step);
         }
         next = next.min(self.ping_due());
+        if let Some(delivery) = &self.delivery {
+            next = next.min(delivery.due());
+        }
         if self.processed.unsent { next.min(self.ack_sent_at.plus(ACK_DELAY)) } else { next }
     }
 
@@ -312,6 +339,11 @@ impl Session {
         self.send(now, Channel::Control, out, |writer| message.write(writer))
     }
 
+    /// The sequence that the next packet will have.
+    pub(super) fn next_sequence(&self) -> u64 {
+        self.sequence + 1
+    }
+
     /// Writes and seals a packet: header, acknowledgments, then what `messages` writes (the
     /// caller's own messages are bounded and fit). Returns the length of the datagram.
     #[inline]
@@ -322,10 +354,24 @@ impl Session {
         out: &mut [u8; DATAGRAM_MAX],
         messages: impl FnOnce(&mut Writer<'_>),
     ) -> usize {
+        self.send_with(now, channel, Flags::default(), out, messages)
+    }
+
+    /// As `send`, with more flags in the header.
+    #[inline]
+    pub(super) fn send_with(
+        &mut self,
+        now: Nanos,
+        channel: Channel,
+        more: Flags,
+        out: &mut [u8; DATAGRAM_MAX],
+        messages: impl FnOnce(&mut Writer<'_>),
+    ) -> usize {
         self.sequence += 1;
         let block = self.processed.block(now).filter(|_| self.stage != Stage::Unconfirmed);
         let flags =
             if block.is_some() { Flags::SEALED.with(Flags::ACKNOWLEDGMENT) } else { Flags::SEALED };
+        let flags = flags.with(more);
         let mut writer = Writer::new(&mut out[..DATAGRAM_MAX - TAG_LEN]);
         let (connection, sequence) = (self.identity.id(), self.sequence);
         Header { connection, channel, flags, sequence }.put(&mut writer);

@@ -27,6 +27,8 @@ struct Staged {
 /// Memory for the entries of one snapshot. One per thread serves any number of clients.
 pub struct Scratch {
     staged: [Staged; VISIBLE_MAX],
+    /// A message that came compressed.
+    pub(super) inflated: Vec<u8>,
 }
 
 impl Default for Scratch {
@@ -38,7 +40,7 @@ impl Default for Scratch {
             entity: EntityId::NONE,
             state: QuantizedState::DEFAULT,
         };
-        Self { staged: [nothing; VISIBLE_MAX] }
+        Self { staged: [nothing; VISIBLE_MAX], inflated: Vec::new() }
     }
 }
 

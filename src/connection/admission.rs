@@ -88,4 +88,6 @@ pub enum CloseReason {
     Violation,
     /// A sequence or a key has served as long as it may.
     Exhausted,
+    /// A reliable message could not be delivered, in one direction or the other.
+    Undelivered,
 }

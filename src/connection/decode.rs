@@ -36,30 +36,48 @@ pub trait Sink {
     fn readdressed(&mut self, _slot: Slot, _address: SocketAddr) {}
     /// Nothing is forwarded from `slot` any more. It can be given to another session.
     fn released(&mut self, _slot: Slot) {}
+    /// The client in `slot` sent bytes for the game on a reliable channel: each message once, those
+    /// of channel 1 in order.
+    fn game_data(&mut self, _slot: Slot, _channel: Channel, _body: &[u8]) {}
 }
 
 /// What all steps of decoding one packet need.
 #[derive(Clone, Copy)]
-struct Pass<'a> {
-    now: Nanos,
-    slot: Slot,
-    channel: Channel,
+pub(super) struct Pass<'a> {
+    pub(super) now: Nanos,
+    pub(super) slot: Slot,
+    pub(super) channel: Channel,
+    pub(super) flags: Flags,
     /// Where the packet came from, if not from the active address, and its sequence.
-    stray: Option<(SocketAddr, u64)>,
-    counters: &'a Counters,
+    pub(super) stray: Option<(SocketAddr, u64)>,
+    pub(super) counters: &'a Counters,
 }
 
 /// Why the rest of a packet is not read.
 pub(super) enum Stop {
     /// The client is at fault; what that costs is in the rules.
     Fault(DropReason),
+    /// There is no room: the client has to send it again.
+    Refused,
     /// The client has left.
     Left(DisconnectReason),
 }
 
-const MALFORMED: Stop = Stop::Fault(DropReason::Malformed);
-const UNEXPECTED: Stop = Stop::Fault(DropReason::Unexpected);
+pub(super) const MALFORMED: Stop = Stop::Fault(DropReason::Malformed);
+pub(super) const UNEXPECTED: Stop = Stop::Fault(DropReason::Unexpected);
 const FALSE_ACK: Stop = Stop::Fault(DropReason::FalseAck);
+
+/// Which of the flags go with which channel. Clients do not compress.
+#[cold]
+fn check_reliable(pass: Pass<'_>) -> Result<(), Stop> {
+    let allowed = match pass.channel {
+        Channel::Unreliable => Flags::default(),
+        Channel::ReliableOrdered | Channel::ReliableUnordered => Flags::FRAGMENT,
+        Channel::Control => Flags::RELIABLE_HANDSHAKE,
+    };
+    let has = Flags(pass.flags.0 & RELIABLE.0);
+    if allowed.contains(has) { Ok(()) } else { Err(UNEXPECTED) }
+}
 
 impl From<ReadError> for Stop {
     fn from(_: ReadError) -> Self {
@@ -67,9 +85,8 @@ impl From<ReadError> for Stop {
     }
 }
 
-/// Flags whose meaning no session has negotiated.
-const FLAGS_NOT_IN_USE: Flags =
-    Flags::FRAGMENT.with(Flags::COMPRESSED).with(Flags::RELIABLE_HANDSHAKE);
+/// Flags of packets that serve reliable delivery.
+const RELIABLE: Flags = Flags::FRAGMENT.with(Flags::COMPRESSED).with(Flags::RELIABLE_HANDSHAKE);
 
 impl Sessions {
     /// Turns an opened packet into calls of `sink`.
@@ -98,8 +115,9 @@ impl Sessions {
             sink.confirmed(slot);
         }
         let stray = opened.from.map(|from| (*from, header.sequence));
-        let pass = Pass { now, slot, channel: header.channel, stray, counters };
-        match self.read_packet(pass, header.flags, opened.plaintext, sink) {
+        let (channel, flags) = (header.channel, header.flags);
+        let pass = Pass { now, slot, channel, flags, stray, counters };
+        match self.read_packet(pass, opened.plaintext, sink) {
             Ok(asks_for_ack) => {
                 let processed = &mut self.flow[index].processed;
                 processed.add(header.sequence, now);
@@ -117,6 +135,7 @@ impl Sessions {
                     self.end_for_violations(slot, counters, sink);
                 }
             }
+            Err(Stop::Refused) => counters.add(Counter::MessagesRefused, 1),
             Err(Stop::Left(reason)) => {
                 counters.add(Counter::Closed, 1);
                 self.release(index);
@@ -175,15 +194,15 @@ impl Sessions {
     fn read_packet(
         &mut self,
         pass: Pass<'_>,
-        flags: Flags,
         plaintext: &[u8],
         sink: &mut impl Sink,
     ) -> Result<bool, Stop> {
-        if flags.intersects(FLAGS_NOT_IN_USE) {
-            return Err(UNEXPECTED);
+        let is_reliable = pass.channel.has_message_ids() || pass.flags.intersects(RELIABLE);
+        if is_reliable {
+            check_reliable(pass)?;
         }
         let mut body = plaintext;
-        if flags.contains(Flags::ACKNOWLEDGMENT) {
+        if pass.flags.contains(Flags::ACKNOWLEDGMENT) {
             let mut reader = Reader::new(body);
             let block = AckBlock::read(&mut reader).map_err(|error| match error {
                 ReadError::Value => FALSE_ACK,
@@ -191,6 +210,9 @@ impl Sessions {
             })?;
             self.read_acks(pass, &block, sink)?;
             body = reader.slice(reader.remaining())?;
+        }
+        if is_reliable && pass.channel != Channel::Control {
+            return self.read_reliable(pass, body, sink);
         }
         let (mut asks_for_ack, mut has_input) = (false, false);
         for message in Messages::new(body, pass.channel) {
@@ -234,13 +256,20 @@ impl Sessions {
         sink: &mut impl Sink,
     ) -> Result<(), Stop> {
         let index = usize::from(pass.slot);
-        let flow = &mut self.flow[index];
+        let (flow, delivery) = (&mut self.flow[index], &mut self.delivery);
+        let is_reliable = delivery.is_used(index);
         let mut fresh = 0;
         let each = |sequence| {
             fresh += 1;
             sink.acked(pass.slot, sequence);
+            if is_reliable {
+                delivery.acknowledged(index, sequence, pass.now);
+            }
         };
         flow.sent.acknowledge(block, each).map_err(|_| FALSE_ACK)?;
+        if is_reliable && fresh > 0 {
+            self.due[index] = self.due[index].min(delivery.due(index));
+        }
         if flow.meter.acknowledged(fresh, block.largest, pass.now) {
             let range = self.config.budget;
             let (meter, sent) = (&mut flow.meter, &flow.sent);
@@ -298,6 +327,7 @@ impl Sessions {
                 self.pending[index].crypto_test = Some(bytes);
                 self.due[index] = Nanos(0);
             }
+            ControlMessage::ReliableHandshake(hello) => self.read_hello(pass, hello)?,
             ControlMessage::Disconnect { reason, .. } => return Err(Stop::Left(reason)),
             ControlMessage::Pong { nonce, .. } => {
                 // From the active address, that it arrived is all there is to know.

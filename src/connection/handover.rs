@@ -20,6 +20,7 @@ use super::liveness::{Pending, TIMEOUT};
 use super::path::Route;
 use super::table::{Flow, Ingress, Keys, Origin, Sessions, Slot, State};
 use super::violations::Violations;
+use crate::reliable::Packed;
 use crate::time::Nanos;
 use crate::wire::{ConnectionId, Stage};
 use std::net::SocketAddr;
@@ -58,6 +59,8 @@ pub struct HandedOver {
     address: SocketAddr,
     origin: Origin,
     route: Route,
+    /// Reliable messages under way, if there are any.
+    reliable: Option<Box<Packed>>,
 }
 
 const _: () = {
@@ -126,6 +129,7 @@ impl Sessions {
             address: self.address[index],
             origin: self.origin[index],
             route: self.route[index],
+            reliable: self.delivery.pack(index),
         };
         self.release(index);
         self.route[index] = Route::left_behind(now);
@@ -160,6 +164,7 @@ impl Sessions {
         self.origin[index] = handed.origin;
         self.route[index] = handed.route;
         self.transfer[index] = Transfer { former, announce_at: now, ..Transfer::NONE };
+        self.delivery.unpack(index, handed.reliable);
         self.live += 1;
         Ok(slot)
     }

@@ -164,6 +164,9 @@ impl Sessions {
         } else if now >= self.watch[index].due && self.examine(index, stage, now, counters) {
             counters.add(Counter::Violations, 1);
             Some((DisconnectReason::Violation, CloseReason::Violation))
+        } else if self.delivery.has_failed(index, now) {
+            counters.add(Counter::Undelivered, 1);
+            Some((DisconnectReason::TimedOut, CloseReason::Undelivered))
         } else {
             None
         };
@@ -173,7 +176,8 @@ impl Sessions {
             return self.repeat_farewell(index, now, out);
         }
         let length = self.write_due(index, now, out);
-        self.due[index] = self.next_due(index, stage);
+        let length = length.or_else(|| self.write_reliable(index, now, out, counters));
+        self.due[index] = self.next_due(index, stage).min(self.delivery.due(index));
         length
     }
 
@@ -259,6 +263,7 @@ impl Sessions {
         counters.add(Counter::Closed, 1);
         self.live -= 1;
         self.ingress[index].id = ConnectionId::GATE;
+        self.delivery.forget(index);
         self.state[index] = State::Closing;
         self.unacked[index] = 0;
         self.pending[index].farewell = Some((reason, DISCONNECT_REPEATS));

@@ -10,6 +10,7 @@
 //! - For received datagrams: `handle_datagram`, or a `Batch` through `admit_batch`, `open_batch`
 //!   and `decode_batch` (the same checks, and the phases can be timed).
 //! - After the tick, per session that `has_entered`: `begin`, messages, `seal`.
+//! - What must arrive, at any time: `send_reliable`; the next calls of `poll_control` send it.
 //! - Then `poll_control` until it returns `None`.
 //! - Between two ticks, a session may go to another table: `hand_over` there, `take_over` here.
 //!
@@ -24,6 +25,7 @@ mod budgets;
 mod caps;
 mod congestion;
 mod decode;
+mod delivery;
 mod endpoint;
 mod handover;
 mod integrity;
@@ -37,6 +39,7 @@ mod table;
 mod tests;
 mod violations;
 
+pub use crate::reliable::SendError;
 pub use admission::{Admission, AdmissionError, CloseReason};
 pub use admit::{Admitted, check_form};
 pub use batch::Batch;

@@ -13,6 +13,7 @@ use super::admission::{Admission, AdmissionError};
 use super::budgets::Spent;
 use super::caps::Caps;
 use super::congestion::{BudgetRange, Control, Meter};
+use super::delivery::Delivery;
 use super::endpoint::Endpoint;
 use super::handover::Transfer;
 use super::integrity::Watch;
@@ -134,6 +135,8 @@ pub struct Sessions {
     pub(super) origin: Vec<Origin>,
     pub(super) transfer: Vec<Transfer>,
     pub(super) route: Vec<Route>,
+    /// Reliable messages of those who have any.
+    pub(super) delivery: Delivery,
     /// Where `poll_control` goes on.
     pub(super) poll_at: usize,
 }
@@ -175,6 +178,7 @@ impl Sessions {
             origin: vec![origin; capacity],
             transfer: vec![Transfer::NONE; capacity],
             route: vec![Route::NONE; capacity],
+            delivery: Delivery::new(capacity),
             poll_at: 0,
         }
     }
@@ -197,7 +201,7 @@ impl Sessions {
             + size_of::<Origin>()
             + size_of::<Transfer>()
             + size_of::<Route>();
-        row * self.config.capacity
+        row * self.config.capacity + self.delivery.memory_bytes()
     }
 
     /// Takes over a session from the gate. From now on its packets open.
@@ -332,6 +336,7 @@ impl Sessions {
     /// Empties a slot that no session lives in. The keys go first: nothing can be sealed or opened.
     pub(super) fn vacate(&mut self, slot: usize) {
         self.keys[slot] = None;
+        self.delivery.forget(slot);
         self.state[slot] = State::Free;
         self.unacked[slot] = 0;
         self.due[slot] = FAR;

@@ -216,6 +216,18 @@ named_enum! {
         BudgetCuts = "budget_cuts",
         /// Players whose byte budget congestion control holds down now (a gauge).
         HeldDown = "held_down",
+        /// Reliable messages, or fragments of them, sent for the first time.
+        MessagesOut = "messages_out",
+        /// Reliable messages, or fragments of them, sent again.
+        MessagesAgain = "messages_again",
+        /// Reliable messages delivered.
+        MessagesIn = "messages_in",
+        /// Packets with reliable messages for which there was no room; they are sent again.
+        MessagesRefused = "messages_refused",
+        /// Sessions that ended since a reliable message could not be delivered.
+        Undelivered = "undelivered",
+        /// Blocks of 240 bytes that reliable messages take now (a gauge).
+        MessageBlocks = "message_blocks",
     }
 }
 

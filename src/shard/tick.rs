@@ -292,6 +292,7 @@ impl Shard {
         counters.set(Counter::Players, viewers);
         counters.set(Counter::Sessions, self.sessions.len() as u64);
         counters.set(Counter::Entities, self.world.len() as u64);
+        counters.set(Counter::MessageBlocks, self.sessions.message_blocks() as u64);
         self.laps.record(&mut self.histograms);
     }
 }

@@ -92,6 +92,44 @@ impl DisconnectReason {
     }
 }
 
+/// The body of a ReliableHandshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReliableHandshake {
+    /// Id of the first message that the sender will send on channel 1.
+    pub first_ordered: u16,
+    /// The same for channel 2.
+    pub first_unordered: u16,
+    /// Messages that it lets the other have on their way.
+    pub max_inflight: u16,
+    /// Longest message that it takes, in units of 1,024 bytes.
+    pub max_message_kib: u16,
+    /// Bytes that it lets the other have on their way.
+    pub recv_bytes: u32,
+}
+
+impl ReliableHandshake {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, ReadError> {
+        let value = Self {
+            first_ordered: reader.u16()?,
+            first_unordered: reader.u16()?,
+            max_inflight: reader.u16()?,
+            max_message_kib: reader.u16()?,
+            recv_bytes: reader.u32()?,
+        };
+        reader.zeros(4)?;
+        Ok(value)
+    }
+
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u16(self.first_ordered);
+        writer.u16(self.first_unordered);
+        writer.u16(self.max_inflight);
+        writer.u16(self.max_message_kib);
+        writer.u32(self.recv_bytes);
+        writer.zeros(4);
+    }
+}
+
 /// A message of channel Control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ControlMessage {
@@ -129,6 +167,8 @@ pub enum ControlMessage {
         /// A nonce or a MAC.
         bytes: [u8; INTEGRITY_LEN],
     },
+    /// What the sender takes on channels 1 and 2, and with which ids it will begin there.
+    ReliableHandshake(ReliableHandshake),
     /// From now on the session has another id, and nothing else of it changes.
     Moved {
         /// The new id. It never names the socket of the gate.
@@ -160,6 +200,9 @@ impl ControlMessage {
                 let role = IntegrityRole::from_wire(reader.u8()?).ok_or(ReadError::Value)?;
                 reader.zeros(1)?;
                 Self::CheckIntegrity { index, role, bytes: reader.array()? }
+            }
+            control::RELIABLE_HANDSHAKE => {
+                Self::ReliableHandshake(ReliableHandshake::read(&mut reader)?)
             }
             control::MOVED => {
                 let connection = ConnectionId(reader.u32()?);
@@ -194,6 +237,7 @@ impl ControlMessage {
                 writer.zeros(1);
                 writer.array(bytes);
             }
+            Self::ReliableHandshake(hello) => hello.write(writer),
             Self::Moved { connection } => writer.u32(connection.0),
         });
     }
@@ -208,6 +252,7 @@ impl ControlMessage {
             Self::CryptoTest(_) => control::CRYPTO_TEST,
             Self::CryptoTestAck(_) => control::CRYPTO_TEST_ACK,
             Self::CheckIntegrity { .. } => control::CHECK_INTEGRITY,
+            Self::ReliableHandshake(_) => control::RELIABLE_HANDSHAKE,
             Self::Moved { .. } => control::MOVED,
         }
     }
@@ -227,6 +272,13 @@ mod tests {
             ControlMessage::CryptoTestAck([0xAA; CRYPTO_TEST_LEN]),
             ControlMessage::Moved { connection: ConnectionId(0x00ab_c103) },
             ControlMessage::Moved { connection: ConnectionId(0xFFFF_FFFF) },
+            ControlMessage::ReliableHandshake(ReliableHandshake {
+                first_ordered: 0x0102,
+                first_unordered: 0x0304,
+                max_inflight: 256,
+                max_message_kib: 16,
+                recv_bytes: 0x0001_0000,
+            }),
         ];
         for (index, role) in [(0x0201, IntegrityRole::Question), (9, IntegrityRole::Answer)] {
             all.push(ControlMessage::CheckIntegrity { index, role, bytes: [0xA5; 16] });

@@ -55,9 +55,9 @@ impl ConnectionId {
 pub enum Channel {
     /// At most once, in any order.
     Unreliable,
-    /// Exactly once, in order. Reserved: not in use yet.
+    /// Exactly once, in order.
     ReliableOrdered,
-    /// Exactly once, in any order. Reserved: not in use yet.
+    /// Exactly once, in any order.
     ReliableUnordered,
     /// Handshake packets, and the sealed messages that serve the connection itself.
     Control,
@@ -93,19 +93,29 @@ impl Flags {
     pub const CHACHA20_POLY1305: Self = Self(0x02);
     /// The low bit of the key epoch.
     pub const REKEY: Self = Self(0x04);
-    /// A fragment header is present. Reserved: not in use yet.
+    /// A fragment header is present.
     pub const FRAGMENT: Self = Self(0x08);
-    /// The body is compressed. Reserved: not in use yet.
+    /// The body is compressed.
     pub const COMPRESSED: Self = Self(0x10);
     /// An acknowledgment block is present.
     pub const ACKNOWLEDGMENT: Self = Self(0x20);
-    /// The packet negotiates reliable delivery. Reserved: not in use yet.
+    /// The packet negotiates reliable delivery.
     pub const RELIABLE_HANDSHAKE: Self = Self(0x40);
     /// What every sealed packet has.
     pub const SEALED: Self = Self(0x03);
 
     /// The bits whose value is fixed once a packet is sealed.
     const SEALED_MASK: u8 = 0x83;
+
+    /// Where in a packet they are.
+    const AT: usize = 5;
+
+    /// Adds these bits to the header in front of `packet`, which is not sealed yet.
+    pub fn add_to(self, packet: &mut [u8]) {
+        if let Some(flags) = packet.get_mut(Self::AT) {
+            *flags |= self.0;
+        }
+    }
 
     /// Whether all bits of `other` are set.
     pub const fn contains(self, other: Self) -> bool {

@@ -22,7 +22,7 @@ pub mod control {
     pub const DISCONNECT: u8 = 6;
     /// Carries nothing; a packet may hold an acknowledgment block and no message at all.
     pub const ACK: u8 = 7;
-    /// Reserved: opens the reliable channels.
+    /// Opens the reliable channels.
     pub const RELIABLE_HANDSHAKE: u8 = 9;
     /// Proves that the client holds the keys.
     pub const CRYPTO_TEST: u8 = 10;
@@ -48,22 +48,26 @@ pub mod to_server {
     pub const SYNC_ENTITY_QUANTIZED: u8 = 1;
     /// Asks for an entity in the world.
     pub const ENTER_TO_WORLD: u8 = 3;
+    /// Bytes that only the game understands.
+    pub const GAME_DATA: u8 = 24;
 }
 
 /// Type numbers of game messages, server to client.
 pub mod to_client {
     /// Reserved.
     pub const BENCHMARK: u8 = 0;
-    /// Reserved.
+    /// The description of an entity in sight.
     pub const CREATE_ENTITY: u8 = 1;
     /// Reserved.
     pub const UPDATE_ENTITY: u8 = 2;
-    /// Reserved.
+    /// The description of an entity can be forgotten.
     pub const REMOVE_ENTITY: u8 = 3;
     /// Reserved.
     pub const UPDATE_ENTITY_QUANTIZED: u8 = 4;
     /// A snapshot.
     pub const DELTA_SYNC: u8 = 6;
+    /// Bytes that only the game understands.
+    pub const GAME_DATA: u8 = 24;
 }
 
 /// Who sends.
@@ -103,8 +107,8 @@ const fn rule(direction: Direction, channel: Channel, kind: u8, from: Stage) -> 
 }
 
 /// Everything that may be said. What is not in this table is a violation.
-const ALLOWED: [Rule; 16] = {
-    use Channel::{Control, Unreliable};
+const ALLOWED: [Rule; 24] = {
+    use Channel::{Control, ReliableOrdered, ReliableUnordered, Unreliable};
     use Direction::{ToClient, ToServer};
     use Stage::{Confirmed, Unconfirmed};
     [
@@ -114,6 +118,9 @@ const ALLOWED: [Rule; 16] = {
         rule(ToServer, Control, control::PONG, Confirmed),
         rule(ToServer, Control, control::ACK, Confirmed),
         rule(ToServer, Control, control::CHECK_INTEGRITY, Confirmed),
+        rule(ToServer, Control, control::RELIABLE_HANDSHAKE, Confirmed),
+        rule(ToServer, ReliableOrdered, to_server::GAME_DATA, Confirmed),
+        rule(ToServer, ReliableUnordered, to_server::GAME_DATA, Confirmed),
         rule(ToServer, Unreliable, to_server::ENTER_TO_WORLD, Confirmed),
         // Frames that overtake the packet with EnterToWorld are no fault; they move nobody.
         rule(ToServer, Unreliable, to_server::SYNC_ENTITY, Confirmed),
@@ -126,6 +133,11 @@ const ALLOWED: [Rule; 16] = {
         // A server moves players in the world only. The client may not have seen itself there yet.
         rule(ToClient, Control, control::MOVED, Confirmed),
         rule(ToClient, Unreliable, to_client::DELTA_SYNC, Confirmed),
+        rule(ToClient, Control, control::RELIABLE_HANDSHAKE, Unconfirmed),
+        rule(ToClient, ReliableOrdered, to_client::CREATE_ENTITY, Confirmed),
+        rule(ToClient, ReliableOrdered, to_client::REMOVE_ENTITY, Confirmed),
+        rule(ToClient, ReliableOrdered, to_client::GAME_DATA, Confirmed),
+        rule(ToClient, ReliableUnordered, to_client::GAME_DATA, Confirmed),
     ]
 };
 
@@ -214,6 +226,24 @@ pub fn put_message(writer: &mut Writer<'_>, kind: u8, body: impl FnOnce(&mut Wri
     writer.patch_u16(start, length.saturating_sub(2) as u16);
 }
 
+/// Bytes in front of the body of a message on channels 1 and 2.
+pub const RELIABLE_HEAD_LEN: usize = 5;
+
+/// What stands in front of the body of a message on channels 1 and 2. `None` for a body that is too
+/// long for any message.
+pub fn reliable_head(kind: u8, id: u16, body_len: usize) -> Option<[u8; RELIABLE_HEAD_LEN]> {
+    let [a, b] = u16::try_from(body_len + 3).ok()?.to_le_bytes();
+    let [c, d] = id.to_le_bytes();
+    Some([a, b, kind, c, d])
+}
+
+/// Type, id and body of the one message that `bytes` are, with an id.
+pub fn parse_reliable(bytes: &[u8]) -> Option<(u8, u16, &[u8])> {
+    let mut messages = Messages { reader: Reader::new(bytes), with_ids: true };
+    let Message { kind, id, body } = messages.next()?.ok()?;
+    messages.next().is_none().then_some((kind, id, body))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,6 +314,20 @@ mod tests {
     }
 
     #[test]
+    fn a_reliable_message_is_its_head_and_its_body_and_nothing_else() {
+        let head = reliable_head(9, 0x1234, 2).expect("two bytes fit");
+        let bytes = [&head[..], &[1, 2]].concat();
+        assert_eq!(bytes, [5, 0, 9, 0x34, 0x12, 1, 2]);
+        assert_eq!(parse_reliable(&bytes), Some((9, 0x1234, &[1, 2][..])));
+        let longer = [&bytes[..], &[0]].concat();
+        let twice = bytes.repeat(2);
+        for bad in [&[][..], &bytes[..6], &bytes[..4], &longer, &twice] {
+            assert_eq!(parse_reliable(bad), None, "{bad:x?}");
+        }
+        assert!(reliable_head(0, 0, 65_532).is_some() && reliable_head(0, 0, 65_533).is_none());
+    }
+
+    #[test]
     fn a_message_that_does_not_fit_is_reported_by_the_writer() {
         let mut out = [0; 10];
         let mut writer = Writer::new(&mut out);
@@ -312,6 +356,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(allowed, 2 * 3 + 5 * 2 + 5 * 3 + 2 * 2 + 2 * 2);
+        assert_eq!(allowed, 2 * 3 + 9 * 2 + 6 * 3 + 7 * 2);
     }
 }

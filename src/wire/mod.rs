@@ -10,18 +10,23 @@
 //! | `header` | the 14 bytes in front of every packet |
 //! | `handshake`, `reply`, `status`, `crc` | the four plaintext packets and the payloads in them |
 //! | `ack`, `message` | what every plaintext of a sealed packet is made of |
+//! | `fragment`, `lz4` | parts of long messages, and bodies made smaller |
 //! | `control` | messages that serve the connection |
 //! | `enter`, `input` | game messages to the server |
+//! | `describe` | CreateEntity and RemoveEntity |
 //! | `snapshot` | the DeltaSync body, the game message to the player |
 
 mod ack;
 mod control;
 mod crc;
 mod cursor;
+mod describe;
 mod enter;
+mod fragment;
 mod handshake;
 mod header;
 mod input;
+mod lz4;
 mod message;
 mod reply;
 pub mod snapshot;
@@ -30,10 +35,16 @@ mod status;
 pub use ack::AckBlock;
 pub use control::{
     CRYPTO_TEST_LEN, ControlMessage, DisconnectReason, INTEGRITY_LEN, IntegrityRole,
+    ReliableHandshake,
 };
 pub use crc::{CRC_LEN, packet_crc};
 pub use cursor::{Overflow, ReadError, Reader, VARINT_U32_MAX, Writer, unzigzag, zigzag};
+pub use describe::{
+    CREATE_ENTITY_HEAD_LEN, put_create_entity, put_remove_entity, read_create_entity,
+    read_remove_entity,
+};
 pub use enter::{ENTER_TO_WORLD_LEN, put_enter_to_world, read_enter_to_world};
+pub use fragment::FragmentHeader;
 pub use handshake::{
     CONNECT_LEN, COOKIE_LEN, Connect, ConnectRequest, HandshakeError, NOISE_MESSAGE_1_LEN,
     NOISE_MESSAGE_2_LEN, PROLOGUE_LEN, PublicToken, SEALED_TOKEN_LEN, TOKEN_NONCE_LEN,
@@ -41,9 +52,10 @@ pub use handshake::{
 };
 pub use header::{Channel, ConnectionId, Flags, Header, HeaderError};
 pub use input::{INPUT_FRAME_LEN, InputError, InputFrame, InputFrames, buttons, put_input_frames};
+pub use lz4::{CompressTable, compress, compressed_max, decompress, raw_len};
 pub use message::{
-    Direction, Message, Messages, Stage, control as control_kind, is_allowed, put_message,
-    to_client, to_server,
+    Direction, Message, Messages, RELIABLE_HEAD_LEN, Stage, control as control_kind, is_allowed,
+    parse_reliable, put_message, reliable_head, to_client, to_server,
 };
 pub use reply::{
     ACCEPTED_LEN, AcceptedPacket, COOKIE_PACKET_LEN, CookiePacket, DENIED_LEN, DeniedPacket, Reply,

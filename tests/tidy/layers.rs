@@ -7,7 +7,7 @@ use super::tree::{self, Source};
 /// The modules of each layer, lowest first. A module names modules of lower layers.
 const LAYERS: [&[&str]; 6] = [
     &["limits", "units", "state", "time", "metrics"],
-    &["wire", "crypto", "kernel", "exchange"],
+    &["wire", "crypto", "kernel", "exchange", "reliable"],
     &["connection", "world"],
     &["replicate", "client"],
     &["net", "persist", "gate", "host"],
@@ -24,7 +24,7 @@ const NARROW: &[(&str, &[&str], &str)] = &[
     ("host", LAYERS[0], "it wraps the operating system and nothing of ours"),
     (
         "client",
-        &["limits", "units", "state", "time", "metrics", "wire", "crypto", "kernel"],
+        &["limits", "units", "state", "time", "metrics", "wire", "crypto", "kernel", "reliable"],
         "an independent client shares the protocol and the arithmetic of movement only",
     ),
 ];
@@ -40,6 +40,7 @@ const SANS_IO: &[&str] = &[
     "crypto",
     "kernel",
     "exchange",
+    "reliable",
     "connection",
     "world",
     "replicate",
@@ -63,6 +64,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("hmac", &["src/crypto/"]),
     ("io_uring", &["src/net/uring/"]),
     ("libc", &["src/net/"]),
+    ("lz4_flex", &["src/wire/lz4.rs"]),
     ("ring", &["src/crypto/"]),
     ("rtrb", &["src/shard/queue.rs"]),
     ("rustix", &["src/host/"]),

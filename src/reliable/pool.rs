@@ -1,0 +1,362 @@
+//! Where the bytes of reliable messages wait: one pool for all sessions of a shard, or of a client.
+//!
+//! Owns: blocks of 240 bytes in chains, items that say what a chain holds, and the lists of items
+//! that senders and receivers keep. Never grows beyond its room; what does not fit is refused, and
+//! the caller's peer sends it again. What was received takes at most half of it, so that clients
+//! which hoard cannot keep the server from sending. Called by `sender`, `receiver` and `sets`.
+
+use super::Lane;
+use crate::time::Nanos;
+
+/// No row.
+pub(super) const NONE: u32 = u32::MAX;
+/// Bytes in a block.
+const BLOCK_LEN: usize = 240;
+
+/// Rows that are taken and given back, in memory that never grows beyond `room` rows.
+#[derive(Debug)]
+struct Slab<T> {
+    rows: Vec<(u32, T)>,
+    free: u32,
+    used: usize,
+    room: usize,
+}
+
+impl<T> Slab<T> {
+    fn new(rows: Vec<(u32, T)>, room: usize) -> Self {
+        Self { rows, free: NONE, used: 0, room }
+    }
+
+    fn take(&mut self, value: T) -> Option<u32> {
+        if self.used >= self.room {
+            return None;
+        }
+        self.used += 1;
+        let at = self.free;
+        if at == NONE {
+            self.rows.push((NONE, value));
+            return Some(self.rows.len() as u32 - 1);
+        }
+        self.free = self.rows[at as usize].0;
+        self.rows[at as usize] = (NONE, value);
+        Some(at)
+    }
+
+    fn give_back(&mut self, at: u32) {
+        self.rows[at as usize].0 = self.free;
+        self.free = at;
+        self.used -= 1;
+    }
+}
+
+/// What a chain of blocks holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Item {
+    pub(super) chain: u32,
+    pub(super) length: u16,
+    pub(super) lane: Lane,
+    /// The message it is, or is a part of.
+    pub(super) id: u16,
+    /// Type of a whole message that was received.
+    pub(super) kind: u8,
+    pub(super) is_compressed: bool,
+    /// Bytes of the whole message if this is a part of it, else 0.
+    pub(super) total: u32,
+    /// Where in the message the part begins.
+    pub(super) offset: u16,
+    /// Times it was sent.
+    pub(super) tries: u8,
+    /// Packets acknowledged that were sent after the one that carries it.
+    pub(super) newer: u8,
+    /// It is on its way, as far as one knows.
+    pub(super) is_flying: bool,
+    /// The packet that carried it last.
+    pub(super) sequence: u64,
+    /// When that was.
+    pub(super) at: Nanos,
+}
+
+impl Item {
+    pub(super) fn new(lane: Lane, id: u16) -> Self {
+        Self {
+            chain: NONE,
+            length: 0,
+            lane,
+            id,
+            kind: 0,
+            is_compressed: false,
+            total: 0,
+            offset: 0,
+            tries: 0,
+            newer: 0,
+            is_flying: false,
+            sequence: 0,
+            at: Nanos(0),
+        }
+    }
+}
+
+/// Items one after the other.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct List {
+    pub(super) head: u32,
+    tail: u32,
+    pub(super) count: u16,
+    /// Bytes of all items.
+    pub(super) bytes: u32,
+}
+
+impl List {
+    pub(super) const EMPTY: Self = Self { head: NONE, tail: NONE, count: 0, bytes: 0 };
+}
+
+/// For what memory is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    Sent,
+    Received,
+}
+
+/// There is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Full;
+
+/// Memory for the messages of many sessions.
+#[derive(Debug)]
+pub struct Pool {
+    blocks: Slab<[u8; BLOCK_LEN]>,
+    items: Slab<Item>,
+    /// A message that is put together from its parts.
+    pub(super) assembly: Vec<u8>,
+    /// A message that waited for its turn.
+    pub(super) waited: Vec<u8>,
+}
+
+impl Pool {
+    /// Memory for `blocks` blocks of 240 bytes, all of it allocated now, and for messages of up to
+    /// `message_max` bytes to be put together in.
+    pub fn fixed(blocks: usize, message_max: usize) -> Self {
+        Self {
+            blocks: Slab::new(Vec::with_capacity(blocks), blocks),
+            items: Slab::new(Vec::with_capacity(blocks), blocks),
+            assembly: Vec::with_capacity(message_max),
+            waited: Vec::with_capacity(message_max),
+        }
+    }
+
+    /// As `fixed`, but allocated when it is needed, for whoever holds thousands of pools of which
+    /// few are used.
+    pub fn growing(blocks: usize) -> Self {
+        Self {
+            blocks: Slab::new(Vec::new(), blocks),
+            items: Slab::new(Vec::new(), blocks),
+            assembly: Vec::new(),
+            waited: Vec::new(),
+        }
+    }
+
+    /// Blocks in use.
+    pub fn used(&self) -> usize {
+        self.blocks.used
+    }
+
+    /// Bytes allocated.
+    pub fn memory_bytes(&self) -> usize {
+        self.blocks.rows.capacity() * size_of::<(u32, [u8; BLOCK_LEN])>()
+            + self.items.rows.capacity() * size_of::<(u32, Item)>()
+            + self.assembly.capacity()
+            + self.waited.capacity()
+    }
+
+    pub(super) fn item(&self, at: u32) -> &Item {
+        &self.items.rows[at as usize].1
+    }
+
+    pub(super) fn item_mut(&mut self, at: u32) -> &mut Item {
+        &mut self.items.rows[at as usize].1
+    }
+
+    pub(super) fn next(&self, at: u32) -> u32 {
+        self.items.rows[at as usize].0
+    }
+
+    /// The places of a list's items in order.
+    pub(super) fn places(&self, list: &List) -> impl Iterator<Item = u32> + '_ {
+        let head = (list.head != NONE).then_some(list.head);
+        std::iter::successors(head, |&at| Some(self.next(at)).filter(|&next| next != NONE))
+    }
+
+    /// Whether so many items of `bytes` bytes in all find room.
+    pub(super) fn has_room(&self, items: usize, bytes: usize, what: Use) -> bool {
+        let blocks = bytes.div_ceil(BLOCK_LEN) + items;
+        let room = self.blocks.room / if what == Use::Received { 2 } else { 1 };
+        self.blocks.used + blocks <= room && self.items.used + items <= room
+    }
+
+    /// Appends an item with the bytes of both `parts`. Nothing has changed if there is no room.
+    pub(super) fn push(
+        &mut self,
+        list: &mut List,
+        item: Item,
+        parts: [&[u8]; 2],
+        what: Use,
+    ) -> Result<(), Full> {
+        let length = parts[0].len() + parts[1].len();
+        if !self.has_room(1, length, what) {
+            return Err(Full);
+        }
+        let chain = self.chain(parts, length);
+        let item = Item { chain, length: length as u16, ..item };
+        let at = self.items.take(item).ok_or(Full)?;
+        if list.tail == NONE {
+            list.head = at;
+        } else {
+            self.items.rows[list.tail as usize].0 = at;
+        }
+        (list.tail, list.count) = (at, list.count + 1);
+        list.bytes += length as u32;
+        Ok(())
+    }
+
+    fn chain(&mut self, parts: [&[u8]; 2], length: usize) -> u32 {
+        let mut bytes = parts[0].iter().chain(parts[1]);
+        let (mut head, mut last) = (NONE, NONE);
+        for _ in 0..length.div_ceil(BLOCK_LEN) {
+            let mut block = [0; BLOCK_LEN];
+            block.iter_mut().zip(&mut bytes).for_each(|(place, byte)| *place = *byte);
+            let at = self.blocks.take(block).expect("there is room");
+            if last == NONE {
+                head = at;
+            } else {
+                self.blocks.rows[last as usize].0 = at;
+            }
+            last = at;
+        }
+        head
+    }
+
+    /// Copies the bytes of the item at `at` to the front of `out`, as far as that reaches.
+    pub(super) fn copy(&self, at: u32, out: &mut [u8]) {
+        let Item { mut chain, length, .. } = *self.item(at);
+        let length = out.len().min(length.into());
+        for chunk in out[..length].chunks_mut(BLOCK_LEN) {
+            let (next, block) = &self.blocks.rows[chain as usize];
+            chunk.copy_from_slice(&block[..chunk.len()]);
+            chain = *next;
+        }
+    }
+
+    /// Takes the item at `at` out of `list`, `before` being the one in front of it or `NONE`, and
+    /// gives its memory back.
+    pub(super) fn remove(&mut self, list: &mut List, before: u32, at: u32) {
+        let (next, Item { mut chain, length, .. }) = self.items.rows[at as usize];
+        if before == NONE {
+            list.head = next;
+        } else {
+            self.items.rows[before as usize].0 = next;
+        }
+        if list.tail == at {
+            list.tail = before;
+        }
+        list.count -= 1;
+        list.bytes -= u32::from(length);
+        while chain != NONE {
+            let next = self.blocks.rows[chain as usize].0;
+            self.blocks.give_back(chain);
+            chain = next;
+        }
+        self.items.give_back(at);
+    }
+
+    /// Removes all items.
+    pub(super) fn clear(&mut self, list: &mut List) {
+        while list.head != NONE {
+            self.remove(list, NONE, list.head);
+        }
+    }
+
+    /// Copies all items out and removes them.
+    pub(super) fn unload(&mut self, list: &mut List) -> Vec<(Item, Box<[u8]>)> {
+        let mut all = Vec::with_capacity(list.count.into());
+        while list.head != NONE {
+            let item = *self.item(list.head);
+            let mut bytes = vec![0; item.length.into()].into_boxed_slice();
+            self.copy(list.head, &mut bytes);
+            all.push((item, bytes));
+            self.remove(list, NONE, list.head);
+        }
+        all
+    }
+
+    /// Puts in what was taken out of another pool.
+    pub(super) fn load(
+        &mut self,
+        list: &mut List,
+        items: &[(Item, Box<[u8]>)],
+        what: Use,
+    ) -> Result<(), Full> {
+        items.iter().try_for_each(|(item, bytes)| self.push(list, *item, [bytes, &[]], what))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_equal_vectors_and_what_is_given_back_is_used_again() {
+        for seed in 0..20_u64 {
+            let mut state = seed;
+            let mut draw = |bound: usize| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 33) as usize % bound
+            };
+            let mut pool = Pool::growing(64);
+            let mut lists = [List::EMPTY; 3];
+            let mut model: [Vec<Vec<u8>>; 3] = Default::default();
+            for step in 0..3_000 {
+                let which = draw(3);
+                if draw(2) == 0 {
+                    let bytes: Vec<u8> = (0..draw(700)).map(|i| (i + step) as u8).collect();
+                    let (a, b) = bytes.split_at(draw(bytes.len() + 1));
+                    let item = Item::new(Lane::Ordered, step as u16);
+                    let pushed = pool.push(&mut lists[which], item, [a, b], Use::Sent);
+                    if pushed.is_ok() {
+                        model[which].push(bytes);
+                    } else {
+                        assert!(pool.used() > 64 - 5, "seed {seed}, step {step}");
+                    }
+                } else if !model[which].is_empty() {
+                    let place = draw(model[which].len());
+                    let all: Vec<u32> = pool.places(&lists[which]).collect();
+                    let before = place.checked_sub(1).map_or(NONE, |place| all[place]);
+                    pool.remove(&mut lists[which], before, all[place]);
+                    model[which].remove(place);
+                }
+                for (list, model) in lists.iter().zip(&model) {
+                    let read = pool.places(list).map(|at| {
+                        let mut bytes = vec![0; pool.item(at).length.into()];
+                        pool.copy(at, &mut bytes);
+                        bytes
+                    });
+                    assert_eq!(read.collect::<Vec<_>>(), *model, "seed {seed}, step {step}");
+                    let bytes: usize = model.iter().map(Vec::len).sum();
+                    assert_eq!((list.bytes as usize, list.count as usize), (bytes, model.len()));
+                }
+            }
+            lists.iter_mut().for_each(|list| pool.clear(list));
+            assert_eq!((pool.used(), pool.items.used), (0, 0), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn what_was_received_takes_half_of_the_room_at_most() {
+        let mut pool = Pool::growing(64);
+        let (mut received, mut sent) = (List::EMPTY, List::EMPTY);
+        let item = Item::new(Lane::Ordered, 0);
+        while pool.push(&mut received, item, [&[1; 200], &[]], Use::Received).is_ok() {}
+        assert!((28..=32).contains(&pool.used()), "{}", pool.used());
+        while pool.push(&mut sent, item, [&[1; 200], &[]], Use::Sent).is_ok() {}
+        assert!(pool.used() > 60, "{}", pool.used());
+    }
+}
