@@ -1,6 +1,6 @@
-//! Reliable messages between the real sessions of two shards and the real client, over a network that
-//! loses, repeats and reorders, while the session goes from one table to the other. No socket, no
-//! clock; the seed is printed.
+//! Reliable messages between the real sessions of two shards and the real client, over a network
+//! that loses, repeats and reorders, while the session goes from one table to the other. No socket,
+//! no clock; the seed is printed.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -136,6 +136,7 @@ impl Scene {
             spawn: None,
             entity: EntityId::from_parts(1, 1),
             seat: 0,
+            examiner: None,
             accepted_at: Nanos(0),
         };
         tables[0].admit_session(admission).expect("an empty table");
@@ -329,7 +330,7 @@ fn conversation(seed: u64, weather: Weather, moves: u16, counts: [usize; 2]) {
         if scene.client.state() != State::InWorld {
             continue;
         }
-        if moved < moves && scene.now_ms % 5_000 == 500 && scene.hand_over(2 + moved) {
+        if moved < moves && scene.now_ms % 4_000 == 500 && scene.hand_over(2 + moved) {
             moved += 1;
         }
         let now = scene.now();
@@ -395,7 +396,7 @@ fn both_sides_get_every_message_once_through_a_bad_network() {
 fn messages_under_way_survive_that_the_session_goes_to_other_shards() {
     for seed in 11..=12 {
         let weather = Weather { lost: 8, repeated: 8, delay_ms: 30 };
-        conversation(seed, weather, 2, [120, 60]);
+        conversation(seed, weather, 2, [300, 60]);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The worked examples of reliable delivery (`tests/vectors/reliable.json`, made by another
-//! implementation of `docs/PROTOCOL.md`): what the code writes is what they say, and what they say is
-//! read back.
+//! implementation of `docs/PROTOCOL.md`): what the code writes is what they say, and what they say
+//! is read back.
 
 use std::collections::BTreeMap;
 use tidelock::crypto::aead::PacketKey;

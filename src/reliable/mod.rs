@@ -1,5 +1,5 @@
-//! Reliable delivery: messages that arrive exactly once, in order or in any order, over packets that
-//! are lost, repeated and reordered.
+//! Reliable delivery: messages that arrive exactly once, in order or in any order, over packets
+//! that are lost, repeated and reordered.
 //!
 //! Owns, per session, an [`Endpoint`]: what was sent and not acknowledged, what was received and
 //! waits for its turn, and the negotiation in front of both. Never sees a packet: it is told which

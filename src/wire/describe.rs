@@ -1,5 +1,5 @@
-//! Bodies of CreateEntity and RemoveEntity: what an entity in sight is called, or whatever else of it
-//! the game wants to be known and that does not change from tick to tick.
+//! Bodies of CreateEntity and RemoveEntity: what an entity in sight is called, or whatever else of
+//! it the game wants to be known and that does not change from tick to tick.
 //!
 //! Owns: their layouts. Never says who may know: that is `shard`. Called by `shard` and `client`.
 

@@ -1,7 +1,7 @@
 //! The fragment header: which part of which message a packet carries.
 //!
-//! Owns: its 8 bytes and what is fixed about them for every message. Never keeps a fragment: that is
-//! `reliable`. Called by `connection` and `client`.
+//! Owns: its 8 bytes and what is fixed about them for every message. Never keeps a fragment: that
+//! is `reliable`. Called by `connection` and `client`.
 
 use super::cursor::{ReadError, Reader, Writer};
 use crate::limits::FRAGMENT_LEN;
