@@ -102,6 +102,9 @@ if [ "$only" = all ]; then
   # Apart from the run, so that building does not count against its time limit.
   step release cargo build --locked --release
   step smoke smoke
+  # 300 worlds with faults of all kinds; docs/SIMULATION.md. Another stretch of seeds is for the night.
+  step simulation timeout 300 cargo run --locked --release --quiet --bin sim -- \
+    --seed 1 --seeds 300 --jobs 2
   lack=$(scripts/fuzz.sh lack)
   if [ -z "$lack" ]; then
     step fuzz scripts/fuzz.sh "${TIDELOCK_FUZZ_SECONDS:-20}"

@@ -28,6 +28,7 @@ pub mod replicate;
 pub mod report;
 pub mod server;
 pub mod shard;
+pub mod sim;
 pub mod state;
 pub mod swarm;
 pub mod time;

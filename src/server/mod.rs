@@ -163,7 +163,7 @@ impl Server {
             socket: self.socket(index + 1),
             backend: self.backend,
             port: port_config(config),
-            shard: shard_config(config, index),
+            shard: shard_config(config, index, &mut OsEntropy),
             clock,
             counters: Arc::default(),
         });
@@ -205,7 +205,7 @@ impl Server {
         let gate = GateThread {
             core: self.plan.gate,
             socket: self.socket(0),
-            gate: gate_config(config, keys, self.plan.shards.len())?,
+            gate: gate_config(config, keys, self.plan.shards.len(), clock::unix_ms())?,
             clock,
             threads,
             supervisor,
@@ -306,7 +306,12 @@ fn port_config(config: &Config) -> PortConfig {
     PortConfig { receive_buffers, send_slots: players + 64, ..PortConfig::default() }
 }
 
-fn shard_config(config: &Config, index: usize) -> ShardConfig {
+/// How the shard at `index` is built; its secrets come from `entropy`.
+pub(crate) fn shard_config(
+    config: &Config,
+    index: usize,
+    entropy: &mut impl Entropy,
+) -> ShardConfig {
     ShardConfig {
         socket_index: index as u8 + 1,
         players: config.players_per_shard(),
@@ -315,8 +320,8 @@ fn shard_config(config: &Config, index: usize) -> ShardConfig {
         budget: config.replication.budget_range(),
         rules: rules(config),
         entry: EntryRules { seed: config.world.seed, spawn: config.world.spawn },
-        canary_seed: u64::from_le_bytes(OsEntropy.bytes()),
-        path_secret: [OsEntropy.bytes(), OsEntropy.bytes()].map(u64::from_le_bytes),
+        canary_seed: u64::from_le_bytes(entropy.bytes()),
+        path_secret: [entropy.bytes(), entropy.bytes()].map(u64::from_le_bytes),
     }
 }
 
@@ -347,10 +352,12 @@ fn key_tables(config: &Config) -> Result<Vec<Arc<KeyTable>>, StartError> {
     Ok(tables)
 }
 
-fn gate_config(
+/// What the gate of a server that starts at `boot_unix_ms` is told.
+pub(crate) fn gate_config(
     config: &Config,
     keys: &ServerKeys,
     shards: usize,
+    boot_unix_ms: u64,
 ) -> Result<GateConfig, StartError> {
     let backend = &keys.backend;
     let token_key = TokenKey { id: backend.token_key_id, key: backend.token_key.0 };
@@ -360,7 +367,7 @@ fn gate_config(
             .map_err(|error| StartError(format!("limits.trusted_sources: `{network}`: {error}")))
     });
     Ok(GateConfig {
-        boot_unix_ms: clock::unix_ms(),
+        boot_unix_ms,
         tick_hz: config.server.tick_rate,
         shards: shards as u8,
         slots_per_shard: config.players_per_shard() as u16,

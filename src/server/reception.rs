@@ -11,6 +11,7 @@ use super::residents::Residents;
 use super::supervisor::{Supervisor, Ties};
 use super::warden::Warden;
 use crate::admin::AdminListener;
+use crate::connection::Admission;
 use crate::gate::{Gate, GateAction, GateConfig, Moment};
 use crate::limits::DATAGRAM_MAX;
 use crate::metrics::{Counters, DropReason, Histograms};
@@ -48,6 +49,9 @@ pub(crate) trait Premises {
 
     /// Tells the operator what happened; rare events of our own, never what a peer does.
     fn say(&self, event: &str);
+
+    /// The gate opened a session; for whoever looks on from outside.
+    fn admitted(&mut self, _admission: &Admission) {}
 }
 
 /// What the loop works on besides the port.
@@ -225,6 +229,7 @@ impl<P: Premises> Reception<P> {
                 GateAction::Reply(len) => len,
                 GateAction::Accept { reply_len, shard, admission, replaces } => {
                     let id = admission.id;
+                    self.premises.admitted(&admission);
                     if !self.tell(shard, ToShard::Admit(admission)) {
                         // The client tries again; by then the shard has caught up.
                         self.counters.drop(DropReason::QueueFull);
@@ -296,6 +301,16 @@ impl<P: Premises> Reception<P> {
                 }
             }
         }
+    }
+
+    /// What it runs on.
+    pub(crate) fn premises_mut(&mut self) -> &mut P {
+        &mut self.premises
+    }
+
+    /// The gate's own.
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// Tells all shards to say goodbye and end; newcomers are denied from now on.

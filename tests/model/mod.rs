@@ -4,7 +4,6 @@
 mod network;
 mod player;
 mod server;
-mod truth;
 
 use network::{Network, Way, Weather};
 use player::{Player, Tally};
@@ -12,11 +11,11 @@ use server::Server;
 use tidelock::client::Scratch;
 use tidelock::host::entropy::SeededEntropy;
 use tidelock::metrics::{Counter, DropReason};
+use tidelock::sim::Truth;
 use tidelock::state::Kind;
 use tidelock::time::Nanos;
 use tidelock::units::{EntityId, Tick, TickRate};
 use tidelock::world::{Input, buttons};
-use truth::Truth;
 
 /// The middle of the map, centimetres.
 const CENTRE: f32 = 409_600.0;

@@ -1,12 +1,12 @@
 //! A player: the real client, who decides where to go, and what is checked about every snapshot
 //! that it applies.
 
-use super::truth::Truth;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use tidelock::client::{Applied, Breach, Client, ClientError, Event, Scratch, Seen, State, Ticket};
 use tidelock::host::entropy::SeededEntropy;
 use tidelock::limits::DATAGRAM_MAX;
+use tidelock::sim::{DOUBT, Truth};
 use tidelock::time::Nanos;
 use tidelock::units::{EntityId, Tick};
 use tidelock::wire::{InputFrame, buttons};
@@ -202,7 +202,7 @@ impl Player {
         let now = truth.newest();
         let own = self.client.world().own().expect("it is inside").id;
         assert_eq!(self.view.len(), k, "{}", self.who);
-        let reach = truth.nearest(now, own, k) + super::truth::DOUBT;
+        let reach = truth.nearest(now, own, k) + DOUBT;
         let eye = truth.at(now, own).expect("it lives");
         for &id in self.view.keys() {
             let distance = truth.at(now, id).expect("it lives").distance(eye);

@@ -1,10 +1,8 @@
 //! A whole server without sockets and threads: the real gate, the real shards with their sessions,
 //! worlds and replication, and the mail between them as the gate's thread carries it.
 
-use super::truth::Being;
 use std::cell::Cell;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tidelock::client::Ticket;
@@ -16,11 +14,11 @@ use tidelock::host::entropy::SeededEntropy;
 use tidelock::keys::{BackendKeys, ServerKeys, TicketRequest};
 use tidelock::limits::DATAGRAM_MAX;
 use tidelock::metrics::{Counter, Counters, DropReason};
-use tidelock::net::{BATCH, Backend, Datagram, Port, ReceiveHandler, ReceiveReport, SendReport};
 use tidelock::shard::{
     EntryRules, ForwardRoom, GateEnd, Page, Report, Shard, ShardConfig, Timer, ToGate, ToShard,
     links, pair,
 };
+use tidelock::sim::{Being, SimPort};
 use tidelock::state::Kind;
 use tidelock::time::Nanos;
 use tidelock::units::{EntityId, Tick, TickRate};
@@ -30,58 +28,6 @@ use tidelock::world::{Input, Spawn, World};
 const BOOT_MS: u64 = 1_800_000_000_000;
 /// Sessions of one shard: nobody's slot is ever wanting.
 const SLOTS: usize = 64;
-
-/// What one shard was sent and sends.
-struct Mailbox {
-    incoming: Vec<(SocketAddr, Vec<u8>)>,
-    outgoing: Vec<(SocketAddr, Vec<u8>)>,
-    arena: Vec<[u8; DATAGRAM_MAX]>,
-}
-
-impl Port for Mailbox {
-    fn receive(
-        &mut self,
-        _: u32,
-        _: Duration,
-        handler: ReceiveHandler<'_>,
-    ) -> io::Result<ReceiveReport> {
-        for batch in std::mem::take(&mut self.incoming).chunks_mut(BATCH) {
-            let datagrams = batch
-                .iter_mut()
-                .map(|(from, bytes)| Datagram { payload: bytes.as_mut_slice(), from: *from });
-            handler(&mut datagrams.collect::<Vec<_>>());
-        }
-        Ok(ReceiveReport::default())
-    }
-
-    fn send_capacity(&self) -> usize {
-        self.arena.len()
-    }
-
-    fn send_buffer(&mut self, slot: usize) -> &mut [u8; DATAGRAM_MAX] {
-        &mut self.arena[slot]
-    }
-
-    fn send_push(&mut self, slot: usize, len: usize, to: SocketAddr) {
-        self.outgoing.push((to, self.arena[slot][..len].to_vec()));
-    }
-
-    fn flush(&mut self) -> io::Result<SendReport> {
-        Ok(SendReport::default())
-    }
-
-    fn kernel_drops(&self) -> u64 {
-        0
-    }
-
-    fn backend(&self) -> Backend {
-        Backend::Mmsg
-    }
-
-    fn local_address(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, 1))
-    }
-}
 
 #[derive(Default)]
 struct SimulatedClock(Cell<Nanos>);
@@ -98,7 +44,7 @@ impl Timer for SimulatedClock {
 
 struct Desk {
     shard: Shard,
-    port: Mailbox,
+    port: SimPort,
     gate: GateEnd,
 }
 
@@ -156,11 +102,11 @@ impl Server {
                 };
                 Desk {
                     shard: Shard::new(config, member, links, end, Arc::new(Counters::default())),
-                    port: Mailbox {
-                        incoming: Vec::new(),
-                        outgoing: Vec::new(),
-                        arena: vec![[0; DATAGRAM_MAX]; 2 * SLOTS],
-                    },
+                    port: SimPort::new(
+                        SocketAddr::from(([127, 0, 0, 1], 1)),
+                        usize::MAX,
+                        2 * SLOTS,
+                    ),
                     gate,
                 }
             });
@@ -194,7 +140,7 @@ impl Server {
     pub(crate) fn handle(&mut self, from: SocketAddr, datagram: Vec<u8>) -> Option<Vec<u8>> {
         let socket = usize::from(*datagram.first()?);
         if let Some(desk) = self.desks.get_mut(socket.wrapping_sub(1)) {
-            desk.port.incoming.push((from, datagram));
+            desk.port.deliver(from, datagram);
             return None;
         }
         let unix_s = (BOOT_MS + self.now().as_ms()) / 1_000;
@@ -241,7 +187,7 @@ impl Server {
         for Desk { shard, port, .. } in &mut self.desks {
             assert_eq!(shard.member_mut().poll(), Meeting::Met);
             shard.replicate(port, &self.clock).expect("this port does not fail");
-            sent.append(&mut port.outgoing);
+            sent.extend(port.collect().into_iter().map(|parcel| (parcel.peer, parcel.bytes)));
         }
         self.read_mail();
         self.tick += 1;

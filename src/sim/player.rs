@@ -1,0 +1,303 @@
+//! An honest player: the real client, who walks about, leaves and comes back, and whatever is
+//! checked about what its client takes in and sends.
+
+use super::checks::{Finding, Holdings, Look, Nonces, Once, Sight, Verdict};
+use super::dice::Dice;
+use super::truth::Truth;
+use crate::client::{Client, ClientError, CloseReason, Event, Scratch, State, Ticket};
+use crate::limits::DATAGRAM_MAX;
+use crate::time::{Entropy, Nanos};
+use crate::units::Tick;
+use crate::wire::{ConnectionId, DisconnectReason, Header, InputFrame, buttons};
+use std::net::SocketAddr;
+
+const HONEST: &str = "an honest peer breaks no rule";
+/// From the end of a session, or of an attempt, to the next.
+const PAUSE: Nanos = Nanos::from_ms(500);
+
+/// See the module.
+pub(crate) struct Player {
+    pub(crate) number: u64,
+    pub(crate) address: SocketAddr,
+    client: Option<Client>,
+    /// When it tries to join again.
+    pub(crate) back_at: Nanos,
+    /// Its clock is so far ahead of the world's.
+    offset: Nanos,
+    dice: Dice,
+    course: InputFrame,
+    /// Whether it stands still.
+    pub(crate) rests: bool,
+    /// Whether datagrams may be spoilt on the way.
+    tolerant: bool,
+    sight: Sight,
+    /// The server, of those that were one after the other, that it heard from last.
+    server: usize,
+    once: Once,
+    nonces: Nonces,
+    /// Whether it has said goodbye.
+    leaves: bool,
+    /// Whether it has got anything at this address.
+    heard: bool,
+    /// How often what happened.
+    pub(crate) tally: Tally,
+}
+
+/// What players went through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) logins: u64,
+    pub(crate) joined: u64,
+    pub(crate) snapshots: u64,
+    pub(crate) stale: u64,
+    pub(crate) replays: u64,
+    pub(crate) moved: u64,
+    pub(crate) advice: u64,
+    pub(crate) timed_out: u64,
+    pub(crate) refused: u64,
+    pub(crate) shard_lost: u64,
+    pub(crate) disconnected: u64,
+    pub(crate) compared: u64,
+}
+
+impl Player {
+    pub(crate) fn new(number: u64, address: SocketAddr, tolerant: bool, mut dice: Dice) -> Self {
+        let offset = Nanos::from_ms(dice.below(1_000_000));
+        Self {
+            number,
+            address,
+            client: None,
+            back_at: Nanos::from_ms(dice.below(2_000)),
+            offset,
+            dice,
+            course: InputFrame::default(),
+            rests: false,
+            tolerant,
+            sight: Sight::default(),
+            server: 0,
+            once: Once::default(),
+            nonces: Nonces::default(),
+            leaves: false,
+            heard: false,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Whether it wants to join now and needs a ticket.
+    pub(crate) fn wants_ticket(&mut self, now: Nanos) -> bool {
+        if let Some(State::Closed(reason)) = self.client.as_ref().map(Client::state) {
+            self.client = None;
+            self.back_at = self.back_at.max(now.plus(PAUSE));
+            match reason {
+                CloseReason::TimedOut => self.tally.timed_out += 1,
+                CloseReason::Refused(_) => self.tally.refused += 1,
+                CloseReason::Disconnected(DisconnectReason::ShardLost) => {
+                    self.tally.shard_lost += 1;
+                }
+                CloseReason::Disconnected(_) => self.tally.disconnected += 1,
+                CloseReason::Left => {}
+            }
+        }
+        self.client.is_none() && now >= self.back_at
+    }
+
+    /// Starts to join.
+    pub(crate) fn join(&mut self, now: Nanos, ticket: &Ticket) {
+        let (nonce, now) = (self.dice.bytes(), now.plus(self.offset));
+        self.client = Client::new(ticket, nonce, now, &mut self.dice).ok();
+        self.tally.logins += 1;
+        self.leaves = false;
+        self.tally.compared += self.sight.compared;
+        self.sight = Sight::default();
+        self.once = Once::default();
+        self.nonces = Nonces::default();
+    }
+
+    /// Says goodbye, or just falls silent, until `back_at`.
+    pub(crate) fn go(&mut self, now: Nanos, back_at: Nanos, politely: bool) {
+        self.back_at = back_at;
+        match &mut self.client {
+            Some(client) if politely => {
+                client.leave(now.plus(self.offset));
+                self.leaves = true;
+            }
+            _ => self.client = None,
+        }
+    }
+
+    /// Its packets come from another address from now on.
+    pub(crate) fn change_address(&mut self, to: SocketAddr) {
+        (self.address, self.heard) = (to, false);
+    }
+
+    pub(crate) fn state(&self) -> Option<State> {
+        self.client.as_ref().map(Client::state)
+    }
+
+    pub(crate) fn is_inside(&self) -> bool {
+        self.state() == Some(State::InWorld) && !self.leaves
+    }
+
+    /// Goes on, in another direction now and then; does not go farther than `reach` centimetres
+    /// from `centre`.
+    pub(crate) fn walk(&mut self, centre: [f32; 2], reach: f32) {
+        let Some(client) = self.client.as_mut().filter(|it| it.state() == State::InWorld) else {
+            return;
+        };
+        let Some(own) = client.world().own() else { return };
+        let off = [0, 1].map(|axis| centre[axis] - own.position[axis]);
+        let draw = self.dice.word();
+        if self.rests {
+            self.course = InputFrame::default();
+        } else if off.iter().any(|axis| axis.abs() > reach) {
+            let [move_x, move_y] = off.map(|axis| axis.clamp(-127.0, 127.0) as i8);
+            self.course = InputFrame { move_x, move_y, ..self.course };
+        } else if draw.is_multiple_of(24) {
+            let [_, x, y, press, yaw_low, yaw_high, stands, _] = draw.to_le_bytes();
+            let walk = |byte: u8| if stands < 64 { 0 } else { (byte as i8).max(-127) };
+            let pressed = buttons::ATTACK | buttons::JUMP | buttons::SPRINT;
+            self.course = InputFrame {
+                move_x: walk(x),
+                move_y: walk(y),
+                yaw: u16::from_le_bytes([yaw_low, yaw_high]),
+                buttons: u16::from(press) & pressed,
+            };
+        }
+        client.set_input(self.course);
+    }
+
+    /// What it sends now, and whether each of it proves that it hears at its address.
+    pub(crate) fn transmit(&mut self, now: Nanos) -> Result<Vec<(Vec<u8>, bool)>, Finding> {
+        let Some(client) = &mut self.client else { return Ok(Vec::new()) };
+        let (mut out, mut sent) = ([0; DATAGRAM_MAX], Vec::new());
+        while let Some(length) = client.poll_transmit(now.plus(self.offset), &mut out) {
+            self.nonces.sent(&out[..length])?;
+            sent.push((out[..length].to_vec(), self.heard));
+        }
+        Ok(sent)
+    }
+
+    /// Takes in a datagram; `truth` is that of the `server` it came from.
+    pub(crate) fn handle(
+        &mut self,
+        now: Nanos,
+        datagram: &mut [u8],
+        scratch: &mut Scratch,
+        server: usize,
+        truth: &Truth,
+    ) -> Verdict {
+        self.heard = true;
+        let Some(client) = &mut self.client else { return Ok(()) };
+        let header = Header::read(datagram);
+        match client.handle_datagram(now.plus(self.offset), datagram, scratch) {
+            Ok(event) => {
+                if let Ok(header) = header
+                    && header.connection != ConnectionId::GATE
+                {
+                    self.server = server;
+                    self.once.accepted(header.sequence)?;
+                }
+                self.take_note(event, truth)
+            }
+            Err(reason) => self.excuse(reason),
+        }
+    }
+
+    fn take_note(&mut self, event: Event, truth: &Truth) -> Verdict {
+        let Some(client) = &self.client else { return Ok(()) };
+        match event {
+            Event::Snapshot(applied) => {
+                self.tally.snapshots += 1;
+                let look = Look::of(client.world());
+                self.sight.applied((applied.tick, applied.breaches), &look, truth)?;
+                Holdings.client(client.memory_bytes())
+            }
+            Event::Stale => {
+                self.tally.stale += 1;
+                Ok(())
+            }
+            Event::Confirmed => {
+                self.tally.joined += 1;
+                Ok(())
+            }
+            Event::Moved(_) => {
+                self.tally.moved += 1;
+                Ok(())
+            }
+            Event::Advice { .. } => {
+                self.tally.advice += 1;
+                Ok(())
+            }
+            Event::Closed => match client.state() {
+                State::Closed(CloseReason::Disconnected(
+                    reason @ (DisconnectReason::Violation | DisconnectReason::Exhausted),
+                )) => Err((HONEST, format!("the server ended it: {}", reason.name()))),
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// What the network may be to blame for. The rest is the server's fault.
+    fn excuse(&mut self, reason: ClientError) -> Verdict {
+        use ClientError::{Attempt, Connection, Crc, Epoch, Handshake, Noise, Open, Replay, Size};
+        self.tally.replays += u64::from(reason == Replay);
+        let is_late = matches!(reason, Replay | Connection | Attempt);
+        let is_spoilt =
+            matches!(reason, Size | ClientError::Header | Handshake | Crc | Noise | Epoch | Open);
+        if is_late || (is_spoilt && self.tolerant) {
+            return Ok(());
+        }
+        Err((HONEST, format!("the server sent what no client takes: {}", reason.name())))
+    }
+
+    /// Whether it is inside and hears from the `server`, which is at tick `now`.
+    pub(crate) fn is_connected(&self, server: usize, now: Tick) -> Verdict {
+        let (state, tick) = (self.state(), self.sight.tick());
+        let hears = self.server == server && now.checked_sub(tick).is_some_and(|age| age < 60);
+        if self.is_inside() && hears {
+            return Ok(());
+        }
+        let what = format!("player {}: {state:?}, heard of tick {tick}, it is {now}", self.number);
+        Err(("every honest client connected within 20 s", what))
+    }
+
+    /// Whether it sees what there is to see.
+    pub(crate) fn is_up_to_date(&self, truth: &Truth, crowd: bool) -> Verdict {
+        let Some(client) = &self.client else { return Ok(()) };
+        self.sight.up_to_date(&Look::of(client.world()), truth, crowd)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::Kind;
+
+    fn player(tolerant: bool) -> Player {
+        Player::new(1, SocketAddr::from(([10, 1, 0, 1], 9)), tolerant, Dice::new(1, 1))
+    }
+
+    #[test]
+    fn what_no_honest_server_sends_is_found_and_what_the_network_did_is_not() {
+        for &reason in ClientError::ALL {
+            let late = matches!(
+                reason,
+                ClientError::Replay | ClientError::Connection | ClientError::Attempt
+            );
+            assert_eq!(player(false).excuse(reason).is_ok(), late, "{}", reason.name());
+        }
+        assert!(player(true).excuse(ClientError::Open).is_ok(), "spoilt on the way");
+        for reason in [ClientError::Message, ClientError::Unexpected, ClientError::FalseAck] {
+            assert!(player(true).excuse(reason).is_err(), "it opened, so nobody spoilt it");
+        }
+    }
+
+    #[test]
+    fn who_is_not_connected_is_found() {
+        let player = player(false);
+        assert!(player.is_connected(0, 100).is_err());
+        let truth = Truth::new([1.0; Kind::COUNT], 1.1);
+        assert!(player.is_up_to_date(&truth, false).is_ok(), "whoever sees nothing yet, sees it");
+    }
+}
