@@ -195,7 +195,7 @@ impl Hostile {
         }
         let ack = session.ack();
         let (plain, none) = (Channel::Unreliable, Flags(0));
-        if self.input % 8 == 0 {
+        if self.input.is_multiple_of(8) {
             sent.push(session.packet(plain, none, ack, put_enter_to_world));
         }
         self.input = self.input.wrapping_add(1);
@@ -272,7 +272,7 @@ impl Hostile {
                 let flags = Flags(word as u8 & 0x7C);
                 sent.push(session.packet(channel, flags, None, |w| w.slice(&babble[..length])));
             }
-            Conduct::Auditor if self.input % 2 == 0 => {
+            Conduct::Auditor if self.input.is_multiple_of(2) => {
                 self.asked.insert(word);
                 let ask = ControlMessage::Ping { nonce: word };
                 sent.push(session.packet(Channel::Control, none, None, |w| ask.write(w)));
