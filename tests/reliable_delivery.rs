@@ -342,7 +342,7 @@ fn conversation(seed: u64, weather: Weather, moves: u16, counts: [usize; 2]) {
             let (channel, text) = pending[to].take().unwrap_or_else(|| {
                 let cap = [60_000, 16_375][to];
                 let length = lengths[scene.random.next_u64() as usize % lengths.len()].min(cap);
-                let is_ordered = scene.random.next_u64() % 3 > 0;
+                let is_ordered = !scene.random.next_u64().is_multiple_of(3);
                 let [ordered, other] = [Channel::ReliableOrdered, Channel::ReliableUnordered];
                 let channel = if is_ordered { ordered } else { other };
                 (channel, body(number, length, &mut scene.random))
