@@ -1,8 +1,8 @@
 //! An independent client, written from docs/PROTOCOL.md alone in another language, against the
 //! document's worked example and a real server: what it cannot do, the document does not say.
 //!
-//! Needs Python 3 with the package `cryptography`. If `python3` (or `TIDELOCK_PYTHON`) lacks the
-//! package, a virtual environment is made below `target/` and filled from the package index.
+//! Needs Python 3 with the package `cryptography`. If `python3` lacks the package, a virtual
+//! environment is made below `target/` and filled from the package index.
 
 mod players;
 
@@ -30,8 +30,7 @@ fn has_cryptography(python: &Path) -> bool {
 fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
     PYTHON.get_or_init(|| {
-        let usual = std::env::var_os("TIDELOCK_PYTHON").unwrap_or_else(|| "python3".into());
-        let usual = PathBuf::from(usual);
+        let usual = PathBuf::from("python3");
         if has_cryptography(&usual) {
             return usual;
         }
@@ -48,9 +47,8 @@ fn python() -> &'static Path {
             let filled = made && install.status().is_ok_and(|status| status.success());
             assert!(
                 filled,
-                "the independent client needs Python 3 with the package `cryptography`: install \
-                 both (python3 -m pip install cryptography), or name such a Python in \
-                 TIDELOCK_PYTHON"
+                "the independent client needs Python 3 with the package `cryptography`: \
+                 python3 -m pip install cryptography"
             );
         }
         python

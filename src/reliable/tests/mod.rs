@@ -194,7 +194,7 @@ fn play(fate: &[u8], sizes: &[(usize, bool)], first_ids: [u16; 2], rounds: u64) 
     let mut hosts = [Host::new(Side::Server, first_ids), Host::new(Side::Client, first_ids)];
     let mut to_send = [sizes.to_vec(), sizes.to_vec()].map(VecDeque::from);
     let mut sent: [[Vec<Vec<u8>>; 2]; 2] = Default::default();
-    let mut under_way: BTreeMap<(u64, u64), (usize, (u64, Vec<u64>, Packet))> = BTreeMap::new();
+    let mut under_way = BTreeMap::new();
     let mut count = 0_u64;
     for round in 0..rounds {
         let now = Nanos::from_ms(round * 10);
