@@ -158,6 +158,11 @@ impl<P> Member<P> {
         !self.leaving[row as usize] && self.shared.columns.give(row, Some(self.place), Some(to))
     }
 
+    /// Takes a row that nobody owns. Nothing happens to one that somebody does.
+    pub fn claim(&mut self, row: u32) {
+        self.shared.columns.give(row, None, Some(self.place));
+    }
+
     /// Arrives at the meeting of the next tick, with everything published. Returns whether this
     /// member was the last.
     pub fn arrive(&mut self) -> bool {

@@ -224,10 +224,11 @@ impl Gate {
             counters.drop(denial.reason);
             return Ok(GateAction::Reply(ACCEPTED_LEN));
         }
-        counters.add(Counter::Accepted, 1);
         let shard = id.socket() - 1;
+        // The client tries again if a shard has just taken the last seat into a new exchange.
         let (entity, seat) =
-            self.population.allocate(shard.into()).expect("step 12 found an entity");
+            self.population.allocate(shard.into()).ok_or(DropReason::ServerFull)?;
+        counters.add(Counter::Accepted, 1);
         let session = Session { player: token.player_id, entity, seat, answer: None };
         let root = Root::from_handshake(&keys);
         let key = root.server_to_client(0);

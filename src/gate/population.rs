@@ -49,12 +49,12 @@ impl Population {
     pub(super) fn has_room(&self, shard: usize) -> bool {
         self.ids.has_room()
             && (!self.granted[shard].is_empty()
-                || self.free.iter().any(|free| !free.is_empty())
+                || self.free.iter().flatten().any(|&seat| self.keeper.is_free(seat))
                 || self.cooling.iter().any(|&seat| self.keeper.is_free(seat)))
     }
 
-    /// An entity for a player of `shard`, whose seat that shard owns from now on. `None` exactly if
-    /// [`Self::has_room`] says no.
+    /// An entity for a player of `shard`, whose seat that shard owns from now on. `None` if
+    /// [`Self::has_room`] says no; or if survivors of a lost shard took over the last seats since.
     pub(super) fn allocate(&mut self, shard: usize) -> Option<(EntityId, u32)> {
         if !self.has_room(shard) {
             return None;
@@ -73,11 +73,16 @@ impl Population {
                 self.free[seat as usize / self.block].push(seat);
             }
         }
-        let own = self.free[shard].pop();
-        let seat = own.or_else(|| self.free.iter_mut().max_by_key(|free| free.len())?.pop())?;
-        let granted = self.keeper.grant(seat, shard);
-        debug_assert!(granted, "a free seat has no owner");
-        Some(seat)
+        loop {
+            let own = self.free[shard].pop();
+            let seat = own.or_else(|| self.free.iter_mut().max_by_key(|free| free.len())?.pop())?;
+            if self.keeper.grant(seat, shard) {
+                return Some(seat);
+            }
+            // A shard that was about to let go of it survived the loss of another, and took it over
+            // into the new exchange after we had looked.
+            self.cooling.push(seat);
+        }
     }
 
     /// The shards in `lost` are gone; their seats are free among the rows of `keeper`, and those of
@@ -153,5 +158,23 @@ mod tests {
         let (id, seat) = population.allocate(1).expect("room");
         population.release_unused(id, seat, 1);
         assert_eq!(population.allocate(1).map(|(_, seat)| seat), Some(seat));
+    }
+
+    #[test]
+    fn a_seat_that_a_survivor_took_over_after_the_look_is_nobody_elses() {
+        let (keeper, members) = exchange(2, 2, 0, &());
+        let mut population = Population::new(keeper.clone(), 2);
+        let (id, seat) = population.allocate(0).expect("room");
+        population.release(id, seat);
+        let (new_keeper, mut new) = keeper.succeed(&());
+        population.succeed(new_keeper, &[false, true]);
+        // The gate finds the seat free and keeps that in mind; then the survivor comes to inherit.
+        let (other, _) = population.allocate(0).expect("the other seat");
+        population.release(other, 1 - seat);
+        new[0].inherit(&members[0]);
+        while let Some((_, granted)) = population.allocate(0) {
+            assert_ne!(granted, seat, "it is the survivor's");
+        }
+        assert!(!population.has_room(0));
     }
 }

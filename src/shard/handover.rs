@@ -137,6 +137,9 @@ impl Shard {
                 self.end_unpacked(slot, &entity, id);
                 continue;
             };
+            // If a shard was lost meanwhile, and we went on before the player's old shard gave the
+            // row away, it is nobody's now.
+            self.member.claim(entity.seat());
             self.replicator.put_in(slot, table);
             self.players.put_in(slot, row, newcomer);
             self.tell_gate(ToGate::Moved(id));

@@ -201,13 +201,15 @@ impl Shard {
 
     /// Goes on in the exchange that succeeds the closed one. The tick under way has been simulated
     /// and is published once more; the shard is to arrive at its meeting.
-    pub fn rejoin(&mut self, regroup: Regroup) {
+    pub fn rejoin(&mut self, regroup: Regroup, now: Nanos) {
         let Regroup { member, links, replaced, .. } = regroup;
         let old = std::mem::replace(&mut self.member, member);
         self.member.inherit(&old);
         self.links.relink(links, &replaced);
         // The replacement stands on the lowest rung, and all must stand on the same.
         self.ladder = Ladder::new(self.config.rate);
+        // Who came in the tick under way was published by his old shard in the old exchange only.
+        self.unpack_parcels(now);
         self.publish();
     }
 

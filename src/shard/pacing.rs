@@ -71,7 +71,7 @@ pub fn run(
         while waiters.meet(&mut shard.member, pace.meeting_spin, timer) == Meeting::Closed {
             let Some(regroup) = await_regroup(shard, timer) else { return Ok(Ended::Expelled) };
             waiters = Arc::clone(&regroup.waiters);
-            course.regroup(shard, *regroup);
+            course.regroup(shard, *regroup, timer);
         }
         if course.finish(shard, port, timer)? {
             return Ok(Ended::Done);
@@ -117,9 +117,9 @@ impl Course {
     }
 
     /// Goes on in the exchange that succeeds the closed one; the shard is to arrive there.
-    pub fn regroup(&mut self, shard: &mut Shard, regroup: Regroup) {
+    pub fn regroup(&mut self, shard: &mut Shard, regroup: Regroup, timer: &impl Timer) {
         self.schedule = Schedule::new(self.schedule.rate, regroup.origin);
-        shard.rejoin(regroup);
+        shard.rejoin(regroup, timer.now());
     }
 
     /// Second half of a tick, after the meeting. Tells whether all shards are done and end.

@@ -9,6 +9,8 @@ use crate::units::Tick;
 
 /// Ticks within which every honest client is connected.
 const CONNECTED_WITHIN: Tick = Plan::ticks(20_000);
+/// Of those, the first in which nobody looks yet.
+const SETTLES: Tick = Plan::ticks(2_000);
 /// Ticks from then on within which every view equals the truth.
 const EQUAL_WITHIN: Tick = Plan::ticks(5_000);
 /// Ticks for which that must last.
@@ -29,7 +31,9 @@ impl Universe {
             player.back_at = player.back_at.min(now);
         }
         self.up_at = self.up_at.min(now);
-        self.wait(CONNECTED_WITHIN, 1, |universe| universe.everybody_connected())?;
+        // What stood still when the storm ended may still be found lost, and replaced.
+        (0..SETTLES).try_for_each(|_| self.pass())?;
+        self.wait(CONNECTED_WITHIN - SETTLES, 1, |universe| universe.everybody_connected())?;
         self.wait(EQUAL_WITHIN, LASTS, |universe| universe.views_equal())
     }
 

@@ -359,7 +359,9 @@ impl Host {
         self.desks.iter().flatten().map(|desk| {
             let world = desk.shard.world();
             let ids = world.columns().ids.iter().copied().filter(|&id| id != EntityId::NONE);
-            (desk.shard.tick_number(), ids.collect())
+            // Between the meeting and the end of the tick some are under way.
+            let is_over = desk.stand == Stand::Receiving;
+            (desk.shard.tick_number() - Tick::from(!is_over), ids.collect())
         })
     }
 
@@ -412,7 +414,7 @@ impl Desk {
                 }
                 shard.read_mail(clock);
                 if let Some(regroup) = shard.take_regroup() {
-                    course.regroup(shard, *regroup);
+                    course.regroup(shard, *regroup, clock);
                     shard.member_mut().arrive();
                     *stand = Stand::Arrived;
                 }

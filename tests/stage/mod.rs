@@ -462,7 +462,8 @@ impl Stage {
                 assert_eq!(desk.shard.member_mut().poll(), Meeting::Closed);
                 let replaced = replaced.clone();
                 let (waiters, origin) = (Arc::new(Waiters::new(shards)), Nanos(0));
-                desk.shard.rejoin(Regroup { member, links, replaced, waiters, origin });
+                let regroup = Regroup { member, links, replaced, waiters, origin };
+                desk.shard.rejoin(regroup, self.clock.now());
             }
             self.desks[place].shard.member_mut().arrive();
         }
