@@ -202,8 +202,7 @@ impl Host {
             Ok(0)
         };
         let (supervisor, ends, _) = supervisor::start(shared, &mut launch)?;
-        let gate = gate(plan, disk, &config, world)?;
-        let admitted = Vec::new();
+        let (clock, admitted) = (clock.clone(), Vec::new());
         let premises = Stage { clock: clock.clone(), dice: dice.fork(), launched, admitted };
         let slots = |socket: usize| match socket {
             0 => GATE_SLOTS,
@@ -213,7 +212,7 @@ impl Host {
         let mut host = Self {
             reception: Reception::new(Parts {
                 premises,
-                gate,
+                gate: gate(plan, disk, &config, world)?,
                 supervisor,
                 residents: Residents::new(config.world.npcs, config.world.seed),
                 balance: Balance::new(shards, config.server.rebalance),
