@@ -234,6 +234,31 @@ mutant acknowledged_below_the_first src/wire/ack.rs \
   'if block.largest > span.min(0) { Ok(block)' \
   "${museum[@]}" acknowledgments_that
 
+mutant memory_held_by_gaps src/reliable/receiver.rs \
+  'if self.waiting.bytes as usize + body.len() > REORDER_BYTES {' \
+  'if self.waiting.bytes as usize + body.len() > 2 * REORDER_BYTES {' \
+  "${museum[@]}" a_gap_that
+
+mutant fragment_size_unchecked src/reliable/sets.rs \
+  '&& fragment.bytes.len() == rest.min(FRAGMENT_LEN);' \
+  '&& fragment.bytes.len() <= rest.max(FRAGMENT_LEN);' \
+  "${museum[@]}" parts_of_a_wrong
+
+mutant fragment_offset_underflows src/reliable/sets.rs \
+  '(total as usize).saturating_sub(offset_len)' \
+  '(total as usize).wrapping_sub(offset_len)' \
+  "${museum[@]}" parts_of_a_wrong
+
+mutant repeated_part_counts_twice src/reliable/sets.rs \
+  'if set.there & bit != 0 {' \
+  'if set.there & bit != 0 && offset > 63_000 {' \
+  "${museum[@]}" parts_in_any_order
+
+mutant lz4_shorter_than_it_says src/wire/lz4.rs \
+  'if written.is_ok_and(|written| written == raw_len) {' \
+  'if written.is_ok() {' \
+  "${museum[@]}" no_block_shows
+
 mutant port_without_a_lock src/net/lock.rs \
   'file.try_lock()' \
   'file.try_lock_shared()' \

@@ -4,6 +4,7 @@
 
 mod museum {
     mod door;
+    mod fragments;
     mod handshake;
     mod parsers;
     mod port;

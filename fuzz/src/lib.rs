@@ -14,10 +14,14 @@ pub mod client_plaintext;
 pub mod config;
 pub mod gate_datagram;
 pub mod header;
+pub mod lz4;
 pub mod noise_message;
+mod pair;
 mod peer;
 mod people;
 mod random;
+pub mod reassembler;
+pub mod reliable_pair;
 pub mod replay_window;
 mod server;
 pub mod server_plaintext;
@@ -34,7 +38,10 @@ pub const TARGETS: &[Target] = &[
     ("config", config::run),
     ("gate_datagram", gate_datagram::run),
     ("header", header::run),
+    ("lz4", lz4::run),
     ("noise_message", noise_message::run),
+    ("reassembler", reassembler::run),
+    ("reliable_pair", reliable_pair::run),
     ("replay_window", replay_window::run),
     ("server_plaintext", server_plaintext::run),
     ("snapshot", snapshot::run),

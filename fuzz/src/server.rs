@@ -38,6 +38,28 @@ fn newcomer() -> Client {
     client.expect("the server's key is a key")
 }
 
+/// A client and its keys after a handshake without a network.
+pub(crate) fn handshake() -> (Client, Root, ConnectionId, Nanos) {
+    let keys = StaticKeys::from_secret(SECRET);
+    let (mut client, now) = (newcomer(), START);
+    let mut out = [0; DATAGRAM_MAX];
+    client.poll_transmit(now, &mut out).expect("a Connect");
+    let connect = Connect::read(&out).expect("the client writes good packets");
+    let (responder, _) = Responder::read(&connect.prologue(), &keys, &PSK, connect.noise_message())
+        .expect("the client is honest");
+    let id = ConnectionId::from_parts(1, 77, 0x5A5);
+    let accepted = Accepted::new(Status::Ok, id, 42, 60);
+    let (handshake, noise_message) =
+        responder.reply([11; 32], &accepted.write()).expect("the client's key is a key");
+    let root = Root::from_handshake(&handshake);
+    let mut answer = [0; ACCEPTED_LEN];
+    AcceptedPacket { client_nonce: *connect.client_nonce(), noise_message }
+        .write(PROTOCOL_ID, &mut answer);
+    let event = client.handle_datagram(now, &mut answer, &mut Scratch::default());
+    assert!(matches!(event, Ok(Event::Accepted { .. })), "{event:?}");
+    (client, root, id, now)
+}
+
 /// Both ends and the time.
 pub(crate) struct Server {
     pub(crate) client: Client,
@@ -73,29 +95,11 @@ impl Server {
 
     /// A client that has been accepted and has not heard a sealed packet.
     pub(crate) fn accepted() -> Self {
-        let keys = StaticKeys::from_secret(SECRET);
-        let (mut client, now) = (newcomer(), START);
-        let mut out = [0; DATAGRAM_MAX];
-        client.poll_transmit(now, &mut out).expect("a Connect");
-        let connect = Connect::read(&out).expect("the client writes good packets");
-        let (responder, _) =
-            Responder::read(&connect.prologue(), &keys, &PSK, connect.noise_message())
-                .expect("the client is honest");
-        let id = ConnectionId::from_parts(1, 77, 0x5A5);
-        let accepted = Accepted::new(Status::Ok, id, 42, 60);
-        let (handshake, noise_message) =
-            responder.reply([11; 32], &accepted.write()).expect("the client's key is a key");
-        let root = Root::from_handshake(&handshake);
-        let mut answer = [0; ACCEPTED_LEN];
-        AcceptedPacket { client_nonce: *connect.client_nonce(), noise_message }
-            .write(PROTOCOL_ID, &mut answer);
-        let mut scratch = Scratch::default();
-        let event = client.handle_datagram(now, &mut answer, &mut scratch);
-        assert!(matches!(event, Ok(Event::Accepted { .. })), "{event:?}");
+        let (client, root, id, now) = handshake();
         Self {
             client,
             now,
-            scratch,
+            scratch: Scratch::default(),
             id,
             seal_key: PacketKey::new(&root.server_to_client(0)),
             open_key: PacketKey::new(&root.client_to_server(0)),
