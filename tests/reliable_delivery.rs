@@ -453,3 +453,33 @@ fn a_program_that_takes_nothing_keeps_the_server_waiting_and_loses_nothing() {
     assert_eq!((lengths.len(), scene.got.closed), (30, None));
     assert!(lengths.iter().enumerate().all(|(i, &length)| length == whole(i)), "{lengths:?}");
 }
+
+#[test]
+fn a_description_is_known_from_its_creation_to_its_removal() {
+    let mut scene = Scene::new(41, Weather { lost: 20, repeated: 10, delay_ms: 40 });
+    let entity = EntityId::from_parts(77, 3);
+    let text = b"Ada, Countess ".repeat(200);
+    let ordered = Channel::ReliableOrdered;
+    let mut body = vec![0; 4 + text.len()];
+    put_create_entity(&mut Writer::new(&mut body), entity, &text);
+    let mut told = 0;
+    while told < 2 || scene.tables[0].unacknowledged(SLOT) > 0 {
+        scene.pass_ms();
+        let (now, table) = (scene.now(), &mut scene.tables[0]);
+        if told == 0 {
+            let sent = table.send_reliable(SLOT, ordered, to_client::CREATE_ENTITY, &body, now);
+            told += u32::from(sent.is_ok());
+        } else if told == 1 && scene.client.description(entity) == Some(&text[..]) {
+            assert!(scene.client.described().eq([entity]));
+            let sent =
+                table.send_reliable(SLOT, ordered, to_client::REMOVE_ENTITY, &body[..4], now);
+            told += u32::from(sent.is_ok());
+        }
+        assert!(scene.now_ms < 60_000, "{told} told");
+    }
+    assert_eq!((scene.client.description(entity), scene.client.described().count()), (None, 0));
+    let other = Channel::ReliableUnordered;
+    let (now, table) = (scene.now(), &mut scene.tables[0]);
+    let refused = table.send_reliable(SLOT, other, to_client::CREATE_ENTITY, &body, now);
+    assert_eq!(refused, Err(SendError::NotAllowed));
+}

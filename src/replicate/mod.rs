@@ -173,6 +173,12 @@ impl Replicator {
     /// Replication state of one viewer, bytes.
     pub const VIEWER_BYTES: usize = size_of::<SlotTable>() + size_of::<Relations>();
 
+    /// What `viewer` sees as of its last selection: slots, and the rows of those in them.
+    pub fn seen(&self, viewer: u16) -> impl Iterator<Item = (u8, u32)> + '_ {
+        let table = &self.tables[usize::from(viewer)];
+        slots::bits(table.live()).map(|slot| (slot, table.row[usize::from(slot)]))
+    }
+
     /// Entities that `viewer` sees.
     pub fn visible(&self, viewer: u16) -> u32 {
         self.tables[usize::from(viewer)].live().count_ones()

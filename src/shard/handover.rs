@@ -13,6 +13,7 @@
 //! remember of the entity are as good as before. **Policy for a full queue:** room is reserved when
 //! the move is announced; without room it waits.
 
+use super::describe::Told;
 use super::ingress::tell_address;
 use super::players::Newcomer;
 use super::{Shard, ToGate};
@@ -33,6 +34,8 @@ pub(super) struct Parcel {
     session: HandedOver,
     entity: EntityRecord,
     table: ViewerTable,
+    /// The descriptions that the player was told, if any.
+    told: Option<Box<Told>>,
     newcomer: Newcomer,
 }
 
@@ -111,8 +114,9 @@ impl Shard {
         self.world.publish_host(row, &mut self.member, host as u8);
         let entity = self.world.take_out(row).expect("a player inside has an entity");
         let table = self.replicator.take_out(slot);
+        let told = self.descriptions.take_out(slot);
         self.member.hand_over(entity.seat(), host);
-        let parcel = Parcel { session, entity, table, newcomer };
+        let parcel = Parcel { session, entity, table, told, newcomer };
         let sent = self.links.parcels.send(host, self.tick, parcel);
         debug_assert!(sent.is_ok(), "room was reserved");
         self.counters.add(Counter::HandedOver, 1);
@@ -123,7 +127,7 @@ impl Shard {
     pub(super) fn unpack_parcels(&mut self, now: Nanos) {
         let tick = self.tick;
         while let Some(parcel) = self.links.parcels.receive_one(tick) {
-            let Parcel { session, entity, table, newcomer } = parcel;
+            let Parcel { session, entity, table, told, newcomer } = parcel;
             let id = session.id();
             let slot = match self.sessions.take_over(session, now) {
                 Ok(slot) => slot,
@@ -141,6 +145,7 @@ impl Shard {
             // row away, it is nobody's now.
             self.member.claim(entity.seat());
             self.replicator.put_in(slot, table);
+            self.descriptions.put_in(slot, told);
             self.players.put_in(slot, row, newcomer);
             self.tell_gate(ToGate::Moved(id));
             // What the old shard said of it may be read later than this, and then names nobody.

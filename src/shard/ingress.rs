@@ -186,6 +186,7 @@ impl Shard {
         }
         self.players.admitted(id.slot(), newcomer);
         self.replicator.reset(id.slot());
+        self.descriptions.forget(id.slot());
     }
 
     /// Ends the session in `slot` for a reason of ours.

@@ -5,6 +5,7 @@
 //! simulations drive it directly. `pacing` drives it on a pinned thread, against the absolute
 //! schedule.
 
+mod describe;
 mod effects;
 mod explain;
 mod forward;
@@ -22,6 +23,7 @@ mod post;
 mod queue;
 mod tick;
 
+pub use describe::DescribeError;
 pub use explain::{Answer, Question};
 pub use forward::{ForwardRoom, Forwarded};
 pub use ladder::rung_name;
@@ -42,6 +44,7 @@ use crate::replicate::{BLOCK, Replicator};
 use crate::time::Nanos;
 use crate::units::{Tick, TickRate};
 use crate::world::{Nearest, World, WorldConfig};
+use describe::Descriptions;
 use handover::Move;
 use ladder::Ladder;
 use laps::Laps;
@@ -92,6 +95,7 @@ pub struct Shard {
     /// What receive to decode took since the last tick.
     intake: Nanos,
     replicator: Replicator,
+    descriptions: Descriptions,
     players: Players,
     batch: Batch,
     gate: ShardEnd,
@@ -142,6 +146,7 @@ impl Shard {
             }),
             world: World::new(world),
             replicator: Replicator::new(config.players, member.rows(), config.rate),
+            descriptions: Descriptions::new(config.players, member.rows()),
             players: Players::new(config.players, config.entities, config.entry),
             member,
             links,

@@ -32,6 +32,7 @@ impl Shard {
         self.unpack_parcels(timer.now());
         let start = timer.now();
         self.select();
+        self.tell(start);
         let mut now = self.laps.lap(Phase::Select, start, timer);
         let viewers = self.players.inside().len();
         let (mut place, mut first) = (0, 0);
