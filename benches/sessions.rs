@@ -93,6 +93,7 @@ impl Players {
             let admission = Admission {
                 entity: tidelock::units::EntityId::from_parts(1, 1),
                 seat: 0,
+                heir: false,
                 id: id(slot),
                 address: address(slot),
                 player: 1,

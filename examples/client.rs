@@ -40,6 +40,7 @@ impl Game {
                     self.own.observe(self.client.world());
                     self.others.observe(self.client.world());
                 }
+                Ok(Event::Advice(denied)) => println!("{}", denied.reason.text()),
                 Ok(_) | Err(_) => {}
             }
         }
@@ -90,7 +91,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         match game.client.state() {
             State::Closed(CloseReason::Left) => return Ok(()),
-            State::Closed(reason) => return Err(format!("the session ended: {reason:?}").into()),
+            State::Closed(reason) => match game.client.resume_ticket() {
+                Some(ticket) if reason.may_resume() => {
+                    println!("{} Coming back.", reason.text());
+                    let now = clock.now();
+                    game.client = Client::new(&ticket, OsEntropy.bytes(), now, &mut OsEntropy)?;
+                }
+                _ => return Err(reason.text().into()),
+            },
             _ => next = next.plus(Nanos(rate.start_ns(1))),
         }
         std::thread::sleep(Duration::from_nanos(next.since(clock.now()).0));

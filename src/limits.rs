@@ -27,6 +27,9 @@ pub const UNCONFIRMED_MAX: usize = 4096;
 /// Milliseconds an accepted session may stay unconfirmed.
 pub const UNCONFIRMED_TIMEOUT_MS: u64 = 5_000;
 
+/// Milliseconds for which the entity of a player stays whose connection was lost.
+pub const LINGER_MS: u64 = 60_000;
+
 /// Positions of the replay window, client to server (fixed by the protocol).
 pub const REPLAY_WINDOW_SERVER: usize = 64;
 /// Positions of the replay window, server to client.
@@ -219,6 +222,10 @@ pub const HANDSHAKE_SOURCES: usize = 65_536;
 pub const HANDSHAKE_DH_PER_S: u32 = 1_000;
 /// Connect tokens remembered at a time. A full table refuses newcomers and never evicts.
 pub const TOKENS_MAX: usize = 65_536;
+/// Sessions remembered at a time whose resume tickets are used up. The same.
+pub const TICKETS_MAX: usize = 65_536;
+/// Seconds after which a session gets a new resume ticket; one lives 300 s.
+pub const TICKET_RENEWAL_S: u64 = 120;
 
 const _: () = assert!(PLAINTEXT_MAX == 1170, "the protocol promises 1,170 bytes of plaintext");
 const _: () = assert!(SNAPSHOT_BUDGET <= PLAINTEXT_MAX, "a snapshot is never fragmented");

@@ -4,17 +4,20 @@
 use std::collections::BTreeMap;
 use tidelock::crypto::aead::PacketKey;
 use tidelock::crypto::integrity::KeyTable;
+use tidelock::crypto::token::{Token, TokenAddress, TokenHead, TokenKind, seal_token};
 use tidelock::state::{Kind, QuantizedState, effects, flags};
 use tidelock::units::EntityId;
 use tidelock::wire::snapshot::{EntryBody, OwnState, SnapshotHead, write_entry_head};
 use tidelock::wire::{
-    Accepted, AckBlock, Channel, ClientOffer, Connect, ConnectionId, ControlMessage, Flags, Header,
-    InputFrame, IntegrityRole, Status, Writer, buttons, put_enter_to_world, put_input_frames,
-    put_message, to_client,
+    Accepted, AckBlock, Channel, ClientOffer, Connect, ConnectionId, ControlMessage, DENIED_LEN,
+    Denial, DeniedPacket, DisconnectReason, Flags, Header, InputFrame, IntegrityRole, PublicToken,
+    Status, Writer, buttons, put_enter_to_world, put_input_frames, put_message, put_resume_ticket,
+    to_client,
 };
 
 const DOCUMENT: &str = include_str!("../docs/PROTOCOL.md");
 const CONNECTION: ConnectionId = ConnectionId(0x00ab_c103);
+const PROTOCOL_ID: u64 = 0x1122_3344_5566_7788;
 const TEST: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
 type Blocks = BTreeMap<String, Vec<u8>>;
@@ -47,10 +50,14 @@ fn documented() -> Blocks {
 
 /// What an independent implementation of the same text has produced.
 fn vectors() -> Blocks {
-    let text = include_str!("vectors/handshake.json");
-    let json: serde_json::Value = serde_json::from_str(text).expect("the vectors are JSON");
-    let outputs = json.as_object().expect("an object").iter();
-    outputs.filter_map(|(name, value)| Some((name.clone(), hex(value.as_str()?)))).collect()
+    let mut blocks = Blocks::new();
+    for text in [include_str!("vectors/handshake.json"), include_str!("vectors/resume.json")] {
+        let json: serde_json::Value = serde_json::from_str(text).expect("the vectors are JSON");
+        let outputs = json.as_object().expect("an object").iter();
+        blocks
+            .extend(outputs.filter_map(|(name, value)| Some((name.clone(), hex(value.as_str()?)))));
+    }
+    blocks
 }
 
 fn written(body: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
@@ -91,6 +98,50 @@ fn token(server_public: &[u8]) -> Vec<u8> {
         writer.slice(server_public);
         writer.zeros(8 + 4 + 124);
     })
+}
+
+/// A ticket for the session of the example, as it is before it is sealed, and what travels of it.
+fn ticket(server_public: &[u8], psk: &[u8]) -> (Vec<u8>, PublicToken) {
+    let issued_s = 1_893_455_962;
+    let head = TokenHead {
+        kind: TokenKind::ResumeTicket,
+        key_id: 7,
+        nonce: std::array::from_fn(|i| 0xC0 + i as u8),
+        expiry_s: issued_s + 300,
+    };
+    let token = Token {
+        player_id: 42,
+        issued_at_ms: issued_s * 1000,
+        token_id: std::array::from_fn(|i| 0xB0 + i as u8),
+        psk: psk.try_into().expect("32 bytes"),
+        realm: 1,
+        address: TokenAddress::Any,
+        server_public: server_public.try_into().expect("32 bytes"),
+        entity_hint: 0,
+        auth_level: 0,
+        user_data: [0; 124],
+    };
+    let text = written(|writer| {
+        writer.u64(token.player_id);
+        writer.u64(token.issued_at_ms);
+        writer.array(token.token_id);
+        writer.array(token.psk);
+        writer.u32(token.realm);
+        writer.zeros(4 + 16);
+        writer.array(token.server_public);
+        writer.zeros(8 + 4 + 124);
+    });
+    let key = std::array::from_fn(|i| 0x81 + i as u8);
+    let sealed = seal_token(&key, PROTOCOL_ID, &head, &token);
+    let TokenHead { kind, key_id, nonce, expiry_s } = head;
+    (text, PublicToken { kind: kind as u8, key_id, nonce, expiry_s, sealed })
+}
+
+fn denied() -> Vec<u8> {
+    let client_nonce = std::array::from_fn(|i| 0xA0 + i as u8);
+    let mut out = [0; DENIED_LEN];
+    DeniedPacket { client_nonce, reason: Denial::Busy, retry_ms: 700 }.write(PROTOCOL_ID, &mut out);
+    out.to_vec()
 }
 
 fn inputs(writer: &mut Writer<'_>) {
@@ -208,17 +259,30 @@ fn expected() -> Blocks {
     let enter = acked(1, 0, untold, put_enter_to_world);
     let input = acked(3, 3, untold, inputs);
     let shown = acked(5, 0x0f, 10, snapshot);
+    let (ticket, public) = ticket(&blocks["server_static_pub"], &blocks["resume_psk"]);
+    let resume = acked(5, 0x0f, 10, |writer| put_resume_ticket(writer, &public));
+    let reason = DisconnectReason::Maintenance;
+    let goodbye = ControlMessage::Disconnect { reason, retry_s: reason.retry_s() };
+    let goodbye = acked(5, 0x0f, 10, |writer| goodbye.write(writer));
+    for (name, bytes) in
+        [("ticket", ticket), ("sealed_ticket", public.sealed.to_vec()), ("denied_packet", denied())]
+    {
+        assert_eq!(blocks[name], bytes, "{name} is not the vector");
+    }
     let packets = [
         ("crypto_test", sealed(&to_server, Channel::Control, 1, false, &test), test),
         ("crypto_test_ack", sealed(&to_client, Channel::Control, 1, true, &reply), reply),
         ("enter", sealed(&to_server, Channel::Unreliable, 2, true, &enter), enter),
         ("input", sealed(&to_server, Channel::Unreliable, 5, true, &input), input),
+        ("resume_ticket", sealed(&to_client, Channel::Control, 6, true, &resume), resume),
+        ("disconnect", sealed(&to_client, Channel::Control, 7, true, &goodbye), goodbye),
         ("snapshot", sealed(&to_client, Channel::Unreliable, 4, true, &shown), shown),
     ];
     for (name, packet, plaintext) in packets {
         let vector = blocks.insert(format!("{name}_packet"), packet.clone());
         assert!(vector.is_none_or(|vector| vector == packet), "{name} is not the vector");
-        blocks.insert(format!("{name}_plaintext"), plaintext);
+        let vector = blocks.insert(format!("{name}_plaintext"), plaintext.clone());
+        assert!(vector.is_none_or(|vector| vector == plaintext), "{name} is not the vector");
     }
     integrity(&mut blocks);
     let offer = ClientOffer { build: 1_001, features: 0, max_datagram: 1_200 };
@@ -227,7 +291,7 @@ fn expected() -> Blocks {
     blocks.insert("offer".into(), offer.write().to_vec());
     blocks.insert("answer".into(), answer.write().to_vec());
     // What is reserved, and a key that the example does not need.
-    let left_out = ["resume_psk", "root1", "c2s_key1", "s2c_key1"];
+    let left_out = ["root1", "c2s_key1", "s2c_key1"];
     for name in left_out.into_iter().chain(["ping_epoch1_packet", "server_eph_pub"]) {
         blocks.remove(name).expect("a name of the vectors");
     }
@@ -245,4 +309,29 @@ fn the_worked_example_is_what_the_code_produces() {
     assert!(wrong.is_empty(), "blocks that are missing or wrong:\n{}", wrong.join("\n"));
     let unknown: Vec<_> = documented.keys().filter(|name| !expected.contains_key(*name)).collect();
     assert!(unknown.is_empty(), "blocks that nothing computes: {unknown:?}");
+}
+
+#[test]
+fn the_document_lists_every_reason_with_its_text() {
+    let mut all = BTreeMap::<_, String>::new();
+    let mut add = |number: u8, name: &str, text: &str, place: &str| {
+        let places = all.entry((number, name.to_owned(), text.to_owned())).or_default();
+        *places += if places.is_empty() { "" } else { ", " };
+        *places += place;
+    };
+    for status in Status::ALL {
+        add(status as u8, status.name(), status.text(), "A");
+    }
+    Denial::ALL.iter().for_each(|it| add(*it as u8, it.name(), it.text(), "D"));
+    DisconnectReason::ALL.iter().for_each(|it| add(*it as u8, it.name(), it.text(), "X"));
+    let rows = all
+        .iter()
+        .map(|((number, name, text), places)| format!("| {number} | {places} | {name} | {text} |"));
+    let (_, table) = DOCUMENT.split_once("| number | in | name | text |\n").expect("the table");
+    let written: Vec<_> = table.lines().skip(1).take_while(|line| line.starts_with('|')).collect();
+    let mut rows: Vec<_> = rows.collect();
+    let mut written: Vec<_> = written.into_iter().map(str::to_owned).collect();
+    rows.sort();
+    written.sort();
+    assert_eq!(written, rows);
 }

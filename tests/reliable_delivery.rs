@@ -137,6 +137,7 @@ impl Scene {
             entity: EntityId::from_parts(1, 1),
             seat: 0,
             examiner: None,
+            heir: false,
             accepted_at: Nanos(0),
         };
         tables[0].admit_session(admission).expect("an empty table");

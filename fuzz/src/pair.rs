@@ -90,6 +90,7 @@ impl Pair {
             spawn: None,
             entity: EntityId::from_parts(1, 1),
             seat: 0,
+            heir: false,
             accepted_at: now,
         };
         sessions.admit_session(admission).expect("the slot is free");

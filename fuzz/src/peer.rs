@@ -82,6 +82,7 @@ fn admission(id: ConnectionId, address: SocketAddr, now: Nanos) -> Admission {
         spawn: None,
         entity: EntityId::from_parts(1, 1),
         seat: 0,
+        heir: false,
         accepted_at: now,
     }
 }

@@ -4,13 +4,14 @@
 //! demands: one key and nonce must not authenticate two texts. Called by `machine`.
 
 use super::error::ClientError;
+use super::resumption::Resumption;
 use super::session::Session;
 use crate::crypto::noise::{Initiator, NoiseError};
 use crate::crypto::schedule::Root;
 use crate::limits::DATAGRAM_MAX;
 use crate::time::{Entropy, Nanos};
 use crate::wire::{
-    Accepted, CONNECT_LEN, COOKIE_LEN, ClientOffer, ConnectRequest, ConnectionId,
+    Accepted, CONNECT_LEN, COOKIE_LEN, ClientOffer, ConnectRequest, ConnectionId, Denial,
     NOISE_MESSAGE_1_LEN, PublicToken, Reply, Status,
 };
 
@@ -19,7 +20,8 @@ const RESEND: Nanos = Nanos::from_ms(250);
 /// Longest time a Denied may put the next Connect off.
 const RETRY_MAX_MS: u64 = 5_000;
 
-/// What a player gets from the trusted backend, over HTTPS, and needs to join.
+/// What a player gets from the trusted backend, over HTTPS, or from the server itself, to come
+/// back, and needs to join.
 #[derive(Clone)]
 pub struct Ticket {
     /// Which game and build family.
@@ -34,22 +36,33 @@ pub struct Ticket {
     pub build: u32,
 }
 
+/// A refusal that nobody has proven to be the server's: to be shown, and never a reason to give up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// Why, with a text for the player.
+    pub reason: Denial,
+    /// Milliseconds after which it may work; the client waits 5 s at most.
+    pub retry_ms: u32,
+}
+
 /// What a handshake packet led to.
 pub(super) enum Answer {
     /// The next Connect carries the cookie and is due at once.
     Cookie,
     /// The server's advice, not authenticated.
-    Advice { reason: Status, retry_ms: u32 },
+    Advice(Denied),
     /// The server's refusal, authenticated.
     Refused { status: Status, retry_s: u16 },
     /// There is a session.
-    Accepted(Session, Accepted),
+    Accepted(Session, Accepted, Box<Resumption>),
 }
 
 /// An attempt that has not been answered.
 pub(super) struct Attempt {
     request: ConnectRequest,
     protocol_id: u64,
+    server_public: [u8; 32],
+    build: u32,
     client_nonce: [u8; 8],
     initiator: Initiator,
     message: [u8; NOISE_MESSAGE_1_LEN],
@@ -81,6 +94,8 @@ impl Attempt {
         Ok(Self {
             request,
             protocol_id: ticket.protocol_id,
+            server_public: ticket.server_public,
+            build: ticket.build,
             client_nonce,
             initiator,
             message,
@@ -127,7 +142,7 @@ impl Attempt {
                 self.answers(packet.client_nonce)?;
                 let retry = u64::from(packet.retry_ms).min(RETRY_MAX_MS);
                 self.next_send = now.plus(RESEND.max(Nanos::from_ms(retry)));
-                Ok(Answer::Advice { reason: packet.reason, retry_ms: packet.retry_ms })
+                Ok(Answer::Advice(Denied { reason: packet.reason, retry_ms: packet.retry_ms }))
             }
             Reply::Accepted(packet) => {
                 self.answers(packet.client_nonce)?;
@@ -153,6 +168,9 @@ impl Attempt {
         }
         let root = Root::from_handshake(&handshake);
         let session = Session::new(accepted.connection, &root, self.crypto_test, now);
-        Ok(Answer::Accepted(session, accepted))
+        let Self { protocol_id, server_public, build, .. } = *self;
+        let psk = root.resume();
+        let resumption = Resumption { protocol_id, server_public, build, psk, token: None };
+        Ok(Answer::Accepted(session, accepted, Box::new(resumption)))
     }
 }

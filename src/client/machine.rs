@@ -8,8 +8,10 @@
 //! ```
 
 use super::Hint;
-use super::attempt::{Answer, Attempt, Ticket};
+use super::attempt::{Answer, Attempt, Denied, Ticket};
+use super::closing::CloseReason;
 use super::error::ClientError;
+use super::resumption::Resumption;
 use super::session::{ControlOutcome, Opened, Session};
 use super::snapshot::{Applied, Scratch};
 use super::statistics::Statistics;
@@ -20,8 +22,8 @@ use crate::limits::{DATAGRAM_MAX, DATAGRAM_MIN, TIMEOUT_MS};
 use crate::time::{Entropy, Nanos};
 use crate::units::Tick;
 use crate::wire::{
-    Channel, ConnectionId, ControlMessage, Direction, DisconnectReason, Flags, Header, InputFrame,
-    Messages, Stage, Status, is_allowed, put_enter_to_world, put_input_frames, to_client,
+    Channel, ConnectionId, ControlMessage, Direction, Flags, Header, InputFrame, Messages, Stage,
+    control_kind, is_allowed, put_enter_to_world, put_input_frames, to_client,
 };
 use std::sync::Arc;
 
@@ -46,31 +48,13 @@ pub enum State {
     Closed(CloseReason),
 }
 
-/// Why a client is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CloseReason {
-    /// It left on its own account.
-    Left,
-    /// The server refused it, authenticated.
-    Refused(Status),
-    /// The server ended the session.
-    Disconnected(DisconnectReason),
-    /// Nothing was received for 15 s.
-    TimedOut,
-}
-
 /// What a datagram led to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event {
     /// Nothing the caller has to know.
     Nothing,
     /// The server refuses for now; not authenticated, the client goes on trying.
-    Advice {
-        /// Why.
-        reason: Status,
-        /// Milliseconds after which it may work.
-        retry_ms: u32,
-    },
+    Advice(Denied),
     /// The server accepted.
     Accepted {
         /// Ticks per second.
@@ -83,6 +67,8 @@ pub enum Event {
     /// The session has another id from now on, which the client uses. Packets may still come under
     /// the former one.
     Moved(ConnectionId),
+    /// There is a new resume ticket: a program that wants to survive its own end keeps it.
+    Ticket,
     /// A snapshot was applied.
     Snapshot(Applied),
     /// A snapshot was older than the newest applied one.
@@ -119,6 +105,8 @@ pub struct Client {
     statistics: Statistics,
     /// The keys of the client's build.
     key_table: Option<Arc<KeyTable>>,
+    denied: Option<Denied>,
+    resumption: Option<Box<Resumption>>,
     /// Seconds to stay away, once the server has ended it all and said so.
     retry_s: u16,
 }
@@ -143,6 +131,8 @@ impl Client {
             world: WorldView::new(),
             statistics: Statistics::default(),
             key_table: None,
+            denied: None,
+            resumption: None,
             retry_s: 0,
         })
     }
@@ -164,6 +154,20 @@ impl Client {
                 Stage::Entered => State::InWorld,
             },
         }
+    }
+
+    /// What the server said last when it did not take the attempt. It proves nothing, so the
+    /// attempt goes on; a game shows `reason.text()`.
+    pub fn denied(&self) -> Option<Denied> {
+        self.denied
+    }
+
+    /// With which the same player may come back if the connection is lost, also as another process:
+    /// a new [`Client`] with this ticket finds the entity where it was, for a minute. It is good
+    /// until its `token.expiry_s`, and once. `None` before the server has sent one, and after an
+    /// end that is meant to be one. It holds a secret; the client erases its own copy.
+    pub fn resume_ticket(&self) -> Option<Ticket> {
+        self.resumption.as_ref()?.ticket()
     }
 
     /// The session's id, once accepted and until closed.
@@ -200,7 +204,8 @@ impl Client {
             Link::Connecting(_) => size_of::<Attempt>(),
             Link::Open(_) | Link::Closed(_) => 0,
         };
-        size_of::<Self>() + attempt + self.world.heap_bytes() + self.delivery_bytes()
+        let resumption = self.resumption.as_ref().map_or(0, |_| size_of::<Resumption>());
+        size_of::<Self>() + attempt + resumption + self.world.heap_bytes() + self.delivery_bytes()
     }
 
     /// Sequence that the next input will have.
@@ -304,13 +309,18 @@ impl Client {
     fn handle_answer(&mut self, answer: Answer) -> Event {
         match answer {
             Answer::Cookie => Event::Nothing,
-            Answer::Advice { reason, retry_ms } => Event::Advice { reason, retry_ms },
+            Answer::Advice(denied) => {
+                self.denied = Some(denied);
+                Event::Advice(denied)
+            }
             Answer::Refused { status, retry_s } => {
                 self.retry_s = retry_s;
                 self.link = Link::Closed(CloseReason::Refused(status));
                 Event::Closed
             }
-            Answer::Accepted(session, accepted) => {
+            Answer::Accepted(session, accepted, resumption) => {
+                self.resumption = Some(resumption);
+                self.denied = None;
                 self.link = Link::Open(session);
                 Event::Accepted { tick_hz: accepted.tick_hz, tick: accepted.tick }
             }
@@ -351,6 +361,11 @@ impl Client {
                     session.stage = Stage::Entered;
                 }
                 event = Event::Snapshot(applied);
+                continue;
+            }
+            if message.kind == control_kind::RESUME_TICKET {
+                Resumption::take(&mut self.resumption, message.body)?;
+                event = Event::Ticket;
                 continue;
             }
             let control = ControlMessage::read(&message).map_err(|_| ClientError::Message)?;
@@ -465,6 +480,9 @@ impl Client {
     /// Ends the session and keeps what it measured.
     fn close(&mut self, reason: CloseReason) {
         self.statistics = self.statistics();
+        if !reason.may_resume() {
+            self.resumption = None;
+        }
         self.link = Link::Closed(reason);
     }
 }

@@ -89,6 +89,9 @@ pub struct WorldSection {
     pub seed: u64,
     /// Where a player appears whose token names no place.
     pub spawn: SpawnRule,
+    /// Seconds for which the entity of a player stays whose connection was lost; 0 = it goes at
+    /// once.
+    pub linger_s: u32,
 }
 
 /// Where players appear.
@@ -184,7 +187,8 @@ impl Default for ServerConfig {
 impl Default for WorldSection {
     fn default() -> Self {
         let players = limits::SLOTS_PER_SHARD as u32;
-        Self { players, npcs: 0, entities: players, seed: 1, spawn: SpawnRule::Uniform }
+        let (npcs, linger_s) = (0, (limits::LINGER_MS / 1000) as u32);
+        Self { players, npcs, entities: players, seed: 1, spawn: SpawnRule::Uniform, linger_s }
     }
 }
 
@@ -300,6 +304,7 @@ impl Config {
         within("world.players", world.players, 1, players_max)?;
         within("world.npcs", world.npcs, 0, limits::ENTITIES_MAX as u32 - world.players)?;
         let entities_min = world.players + world.npcs;
+        within("world.linger_s", world.linger_s, 0, 3_600)?;
         within("world.entities", world.entities, entities_min, limits::ENTITIES_MAX as u32)?;
         for (kind, radius) in Kind::ALL.iter().zip(interest.radii()) {
             within(&format!("interest.{}", kind.name()), radius, 100.0, MAP_XY)?;

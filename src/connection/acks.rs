@@ -112,6 +112,14 @@ impl Sent {
     /// Packets that a path may hold back while later ones overtake them.
     pub(super) const REORDERED_MAX: u32 = 8;
 
+    /// Whether `sequence`, one of the last 128 that were sent before the newest acknowledged, is
+    /// acknowledged. Of older ones nothing is known any more.
+    pub(super) fn is_acknowledged(&self, sequence: u64) -> bool {
+        let known = u128::from(self.acked[0]) | u128::from(self.acked[1]) << 64;
+        let age = self.newest.checked_sub(sequence).filter(|&age| age < 128);
+        age.is_some_and(|age| known >> age & 1 == 1)
+    }
+
     /// How many of 64 packets are not acknowledged; the latest of them is `REORDERED_MAX` behind
     /// the newest acknowledged. A sequence left out on purpose counts, and so do those below 1.
     pub(super) fn lost_of_64(&self) -> u32 {

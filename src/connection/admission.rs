@@ -31,6 +31,9 @@ pub struct Admission {
     pub entity: EntityId,
     /// Its row in the published columns, which the shard owns from now on.
     pub seat: u32,
+    /// The player has this entity on this shard already: another session plays it, or it lingers.
+    /// The newcomer takes it over when it has proven itself, and owns nothing until then.
+    pub heir: bool,
     /// When the handshake was answered.
     pub accepted_at: Nanos,
 }
@@ -90,4 +93,15 @@ pub enum CloseReason {
     Exhausted,
     /// A reliable message could not be delivered, in one direction or the other.
     Undelivered,
+}
+
+impl CloseReason {
+    /// Whether the player may want to come back and finds its entity where it was: nobody said
+    /// goodbye, and nobody was thrown out.
+    pub fn lingers(self) -> bool {
+        match self {
+            Self::TimedOut | Self::Exhausted | Self::Undelivered => true,
+            Self::Peer(_) | Self::Unconfirmed | Self::Violation => false,
+        }
+    }
 }

@@ -19,6 +19,7 @@ use super::integrity::Watch;
 use super::liveness::{Pending, TIMEOUT};
 use super::path::Route;
 use super::table::{Flow, Ingress, Keys, Origin, Sessions, Slot, State};
+use super::tickets::Outbox;
 use super::violations::Violations;
 use crate::reliable::Packed;
 use crate::time::Nanos;
@@ -61,6 +62,7 @@ pub struct HandedOver {
     route: Route,
     /// Reliable messages under way, if there are any.
     reliable: Option<Box<Packed>>,
+    outbox: Outbox,
 }
 
 const _: () = {
@@ -130,6 +132,7 @@ impl Sessions {
             origin: self.origin[index],
             route: self.route[index],
             reliable: self.delivery.pack(index),
+            outbox: self.outbox[index].clone(),
         };
         self.release(index);
         self.route[index] = Route::left_behind(now);
@@ -163,6 +166,7 @@ impl Sessions {
         self.address[index] = handed.address;
         self.origin[index] = handed.origin;
         self.route[index] = handed.route;
+        self.outbox[index] = handed.outbox;
         self.transfer[index] = Transfer { former, announce_at: now, ..Transfer::NONE };
         self.delivery.unpack(index, handed.reliable);
         self.live += 1;

@@ -176,7 +176,10 @@ impl Sessions {
             return self.repeat_farewell(index, now, out);
         }
         let length = self.write_due(index, now, out);
-        let length = length.or_else(|| self.write_reliable(index, now, out, counters));
+        let mut length = length.or_else(|| self.write_reliable(index, now, out, counters));
+        if length.is_none() && self.outbox[index].due() <= now {
+            length = self.write_ticket(index, now, out);
+        }
         self.due[index] = self.next_due(index, stage).min(self.delivery.due(index));
         length
     }
@@ -221,7 +224,7 @@ impl Sessions {
         let (reason, left) = self.pending[index].farewell.unwrap_or((DisconnectReason::Left, 0));
         let retry_s = match reason {
             DisconnectReason::Violation => self.config.rules.cool_down_s,
-            _ => 0,
+            _ => reason.retry_s(),
         };
         let message = ControlMessage::Disconnect { reason, retry_s };
         let sent =
@@ -283,6 +286,7 @@ impl Sessions {
         };
         let gone_at = self.ingress[index].heard.plus(TIMEOUT);
         let ping_at = self.ping_at(index).min(self.route[index].ping_at());
+        let ping_at = ping_at.min(self.outbox[index].due());
         let ask_at = self.watch[index].due;
         ping_at.min(gone_at).min(confirm_by).min(self.announce_at(index)).min(ask_at)
     }

@@ -37,6 +37,7 @@ mod seal;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tickets;
 mod violations;
 
 pub use crate::reliable::SendError;

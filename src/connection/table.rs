@@ -20,6 +20,7 @@ use super::integrity::Watch;
 use super::liveness::Pending;
 use super::path::Route;
 use super::rules::{ClientRates, Rules};
+use super::tickets::Outbox;
 use super::violations::Violations;
 use crate::crypto::aead::PacketKey;
 use crate::crypto::replay::ReplayWindow;
@@ -137,6 +138,7 @@ pub struct Sessions {
     pub(super) route: Vec<Route>,
     /// Reliable messages of those who have any.
     pub(super) delivery: Delivery,
+    pub(super) outbox: Vec<Outbox>,
     /// Where `poll_control` goes on.
     pub(super) poll_at: usize,
 }
@@ -179,6 +181,7 @@ impl Sessions {
             transfer: vec![Transfer::NONE; capacity],
             route: vec![Route::NONE; capacity],
             delivery: Delivery::new(capacity),
+            outbox: vec![Outbox::empty(); capacity],
             poll_at: 0,
         }
     }
@@ -200,7 +203,8 @@ impl Sessions {
             + size_of::<SocketAddr>()
             + size_of::<Origin>()
             + size_of::<Transfer>()
-            + size_of::<Route>();
+            + size_of::<Route>()
+            + size_of::<Outbox>();
         row * self.config.capacity + self.delivery.memory_bytes()
     }
 
@@ -241,6 +245,7 @@ impl Sessions {
         self.address[slot] = admission.address;
         self.origin[slot] = Origin { player: admission.player, spawn: admission.spawn };
         self.transfer[slot] = Transfer::NONE;
+        self.outbox[slot].clear();
         self.route[slot] = Route::new(self.config.path_secret, id, now);
         self.live += 1;
         Ok(())
@@ -344,6 +349,7 @@ impl Sessions {
         self.watch[slot] = Watch::NONE;
         self.transfer[slot] = Transfer::NONE;
         self.route[slot] = Route::NONE;
+        self.outbox[slot].clear();
     }
 }
 

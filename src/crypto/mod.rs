@@ -34,3 +34,8 @@ macro_rules! opaque_debug {
     };
 }
 pub(crate) use opaque_debug;
+
+/// Erases a secret that lies in a type of another module.
+pub fn erase(secret: &mut [u8]) {
+    zeroize::Zeroize::zeroize(secret);
+}

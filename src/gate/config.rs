@@ -6,6 +6,7 @@ use super::source::Network;
 use crate::crypto::integrity::KeyTable;
 use crate::crypto::noise::StaticKeys;
 use crate::limits;
+use crate::time::Nanos;
 use std::fmt;
 use std::sync::Arc;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -34,7 +35,8 @@ pub struct GateConfig {
     pub realm: u32,
     /// The key pair that clients pin.
     pub keys: StaticKeys,
-    /// Keys under which tokens may be sealed; more than one while keys are exchanged.
+    /// Keys under which tokens may be sealed; more than one while keys are exchanged. The gate
+    /// seals its own tickets under the first.
     pub token_keys: Vec<TokenKey>,
     /// When this server started, unix milliseconds. A connect token from before may have been used
     /// with the server's predecessor, which forgot it.
@@ -62,12 +64,16 @@ pub struct GateConfig {
     pub dh_per_s: u32,
     /// Tokens remembered at a time.
     pub tokens: usize,
+    /// Sessions remembered at a time whose resume tickets are used up.
+    pub tickets: usize,
     /// Accepted sessions that have not proven themselves yet.
     pub unconfirmed: u16,
     /// Keys of builds; clients of these are asked for them.
     pub integrity: Vec<Arc<KeyTable>>,
     /// Packets per second that clients are told they may send.
     pub packets_per_s: u16,
+    /// How long the entity of a player whose connection was lost stands in the world.
+    pub linger: Nanos,
 }
 
 impl GateConfig {
@@ -91,15 +97,23 @@ impl GateConfig {
             rates: HandshakeRates::default(),
             dh_per_s: limits::HANDSHAKE_DH_PER_S,
             tokens: limits::TOKENS_MAX,
+            tickets: limits::TICKETS_MAX,
             unconfirmed: limits::UNCONFIRMED_MAX as u16,
             integrity: Vec::new(),
             packets_per_s: limits::CLIENT_PACKETS_PER_S as u16,
+            linger: Nanos::from_ms(limits::LINGER_MS),
         }
     }
 
     /// The keys of `build`, if there are any.
     pub(super) fn key_table(&self, build: u32) -> Option<&Arc<KeyTable>> {
         self.integrity.iter().find(|table| table.build() == build)
+    }
+
+    /// Players who have an entity: one per slot, and as many as may linger beside them.
+    pub(super) fn bodies(&self) -> usize {
+        let slots = usize::from(self.shards) * usize::from(self.slots_per_shard);
+        slots + self.sessions.min(slots)
     }
 
     pub(super) fn token_key(&self, id: u32) -> Option<&[u8; 32]> {

@@ -4,7 +4,8 @@
 //! [`Gate::handle_datagram`].
 //!
 //! The order of the checks is the protocol's, cheap ones first. A drop is silent, counted under its
-//! own reason, and leaves every table as it was; only allowances are used up.
+//! own reason, and leaves every table as it was; only allowances are used
+//! up. A Denied is the same, and says why to whoever can receive it.
 //!
 //! | step | check | a failure |
 //! |---|---|---|
@@ -14,10 +15,11 @@
 //! | 4 | limiter per source, then global | drop |
 //! | 5 | cookie | one Cookie, 76 bytes |
 //! | 6 | this handshake was accepted before | not a failure: the same 140 bytes again |
-//! | 7 | token kind, expiry, key id | drop |
-//! | 8 | budget of key agreements | drop |
-//! | 9 | the token opens; realm, server, lifetime, address; issued since this server started | drop |
-//! | 10 | token table | drop |
+//! | 7 | token kind, expiry, key id | Denied, 36 bytes |
+//! | 8 | budget of key agreements | Denied |
+//! | 9 | the token opens; realm, server, address | drop |
+//! | 9 | its lifetime; a connect token was issued since this server started | Denied |
+//! | 10 | token table; the player's older session is not just moving | Denied |
 //! | 11 | Noise message 1 | drop |
 //! | 12 | maintenance, ban or cool-down, build, room | an authenticated denial, 140 bytes |
 //! | 13 | slot, Noise message 2 | |
@@ -26,6 +28,8 @@ use super::answers::Answer;
 use super::cooldown::{Cause, CoolDown};
 use super::farewell::Farewell;
 use super::sessions::Session;
+use super::tickets::{FORGET_S, Resumption};
+use super::tokens::TokenTable;
 use super::{Gate, GateAction, Moment, dh_burst, map, random};
 use crate::connection::Admission;
 use crate::crypto::cookie::{Attempt, Origin};
@@ -37,6 +41,7 @@ use crate::crypto::token::{Token, TokenHead, TokenKind, open_token};
 use crate::limits::DATAGRAM_MAX;
 use crate::metrics::{Counter, Counters, DropReason};
 use crate::time::{Entropy, Nanos};
+use crate::units::EntityId;
 use crate::wire::{
     ACCEPTED_LEN, Accepted, AcceptedPacket, COOKIE_PACKET_LEN, ClientOffer, Connect, ConnectionId,
     CookiePacket, Header, NOISE_MESSAGE_1_LEN, PROLOGUE_LEN, Status,
@@ -115,7 +120,10 @@ impl Gate {
             return Ok(GateAction::Reply(ACCEPTED_LEN));
         }
         let arrival = Arrival { at, from, connect, attempt, prologue, fingerprint };
-        let token = self.admit_token(&arrival)?;
+        let token = match self.admit_token(&arrival) {
+            Ok(token) => token,
+            Err(reason) => return self.deny(&arrival.attempt, reason, counters, entropy, out),
+        };
         self.admit_client(&arrival, &token, counters, entropy, out)
     }
 
@@ -181,8 +189,23 @@ impl Gate {
         if kind == TokenKind::ConnectToken && token.issued_at_ms < self.config.boot_unix_ms {
             return Err(DropReason::TokenBeforeBoot);
         }
-        self.tokens.check(&token.token_id, attempt.origin)?;
+        self.table(kind).check(&token.token_id, attempt.origin)?;
+        if self.tickets.is_full() && self.bodies.of(token.player_id).is_some() {
+            // The tickets of the session before would have to be remembered as used up.
+            return Err(DropReason::TokenTableFull);
+        }
+        if self.sessions.is_leaving(token.player_id) {
+            // Where the newcomer finds its entity will be known in a moment.
+            return Err(DropReason::PlayerMoving);
+        }
         Ok(token)
+    }
+
+    fn table(&self, kind: TokenKind) -> &TokenTable {
+        match kind {
+            TokenKind::ConnectToken => &self.tokens,
+            TokenKind::ResumeTicket => &self.tickets,
+        }
     }
 
     /// Steps 11 to 13.
@@ -219,21 +242,24 @@ impl Gate {
             .write(self.config.protocol_id, &mut packet);
         // Nothing can fail any more, so nothing has to be taken back.
         put(out, &packet);
-        self.tokens.begin(&token.token_id, attempt.origin, connect.token_expiry_s());
+        let is_ticket = self.begin_token(arrival, token);
         if let Err(denial) = verdict {
             counters.drop(denial.reason);
             return Ok(GateAction::Reply(ACCEPTED_LEN));
         }
         let shard = id.socket() - 1;
         // The client tries again if a shard has just taken the last seat into a new exchange.
-        let (entity, seat) =
-            self.population.allocate(shard.into()).ok_or(DropReason::ServerFull)?;
+        let (entity, seat, heir) =
+            self.embody(token.player_id, shard).ok_or(DropReason::ServerFull)?;
         counters.add(Counter::Accepted, 1);
-        let session = Session { player: token.player_id, entity, seat, answer: None };
+        let session = Session { player: token.player_id, answer: None };
         let root = Root::from_handshake(&keys);
         let key = root.server_to_client(0);
         let farewell = Farewell { address: arrival.from, key, former: None };
+        let resumption = Resumption::new(root.resume(), random(entropy), token);
+        counters.add(Counter::TicketsUsed, is_ticket.into());
         let replaces = self.open_session(arrival, token, (id, session, farewell), packet);
+        self.sessions.set_resumption(id, resumption);
         let table = self.config.key_table(offer.build).map(Arc::clone);
         let examiner = table.map(|table| Examiner::new(table, root.exporter(), random(entropy)));
         let admission = Admission {
@@ -246,9 +272,36 @@ impl Gate {
             spawn: token.spawn_point(),
             entity,
             seat,
+            heir,
             accepted_at: at.now,
         };
         Ok(GateAction::Accept { reply_len: ACCEPTED_LEN, shard, admission, replaces })
+    }
+
+    /// Binds a token that step 10 let pass to whoever proved to know its secret. Tells whether it
+    /// is a ticket.
+    fn begin_token(&mut self, arrival: &Arrival<'_>, token: &Token) -> bool {
+        let Arrival { at, connect, attempt, .. } = arrival;
+        let is_ticket = connect.token_kind() == TokenKind::ResumeTicket as u8;
+        if is_ticket {
+            // The session may have got later ones, with the same id.
+            self.tickets.begin(&token.token_id, attempt.origin, at.unix_s + FORGET_S);
+        } else {
+            self.tokens.begin(&token.token_id, attempt.origin, connect.token_expiry_s());
+        }
+        is_ticket
+    }
+
+    /// The entity of a new session of `player` on `shard`, its seat, and whether the player has it
+    /// already.
+    fn embody(&mut self, player: u64, shard: u8) -> Option<(EntityId, u32, bool)> {
+        let body = self.bodies.of(player);
+        let (entity, seat) = match body {
+            Some(body) => (body.entity, body.seat),
+            None => self.population.allocate(shard.into())?,
+        };
+        self.bodies.hold(player, (entity, seat), shard);
+        Some((entity, seat, body.is_some()))
     }
 
     /// Step 12: the id of the session to be, or why there will be none.
@@ -275,7 +328,10 @@ impl Gate {
         if self.answers.is_full() {
             return Err(full);
         }
-        let id = self.sessions.candidate(random).ok_or(full)?;
+        if let Some(body) = self.bodies.of(token.player_id) {
+            return self.sessions.candidate_in(body.shard.into(), random).ok_or(full);
+        }
+        let id = self.sessions.candidate(self.bodies.lingering(), random).ok_or(full)?;
         if !self.population.has_room(usize::from(id.socket()) - 1) {
             return Err(full);
         }
@@ -319,7 +375,7 @@ impl Gate {
     }
 }
 
-fn put<const N: usize>(out: &mut [u8; DATAGRAM_MAX], packet: &[u8; N]) {
+pub(super) fn put<const N: usize>(out: &mut [u8; DATAGRAM_MAX], packet: &[u8; N]) {
     const { assert!(N <= DATAGRAM_MAX) };
     out[..N].copy_from_slice(packet);
 }

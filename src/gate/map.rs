@@ -34,7 +34,7 @@ impl<const W: usize, V: Copy> FixedMap<W, V> {
         Self { seed, cells, len: 0, limit, swept: 0 }
     }
 
-    pub(super) fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.len >= self.limit
     }
 
@@ -67,9 +67,18 @@ impl<const W: usize, V: Copy> FixedMap<W, V> {
         Some(value)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Cells in all.
+    pub(super) fn cells(&self) -> usize {
+        self.cells.len()
+    }
+
     /// Looks at the next `cells` cells of an endless round and removes the values that are not to
     /// be kept.
-    pub(super) fn sweep(&mut self, cells: usize, keep: impl Fn(&V) -> bool) {
+    pub(super) fn sweep(&mut self, cells: usize, mut keep: impl FnMut(&V) -> bool) {
         for _ in 0..cells.min(self.cells.len()) {
             // Emptying a cell may move another value into it, so it is looked at again.
             while self.cells[self.swept].is_some_and(|entry| !keep(&entry.value)) {

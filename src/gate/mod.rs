@@ -6,8 +6,10 @@
 //! of socket 0; the shards report back which sessions confirmed and which closed.
 
 mod answers;
+mod bodies;
 mod config;
 mod cooldown;
+mod denials;
 mod farewell;
 mod handshake;
 mod limiter;
@@ -17,6 +19,7 @@ mod sessions;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tickets;
 mod tokens;
 mod warden;
 
@@ -35,12 +38,14 @@ use crate::time::{Entropy, Nanos, TokenBucket};
 use crate::units::{EntityId, Tick};
 use crate::wire::ConnectionId;
 use answers::Answers;
+use bodies::{Bodies, Body};
 use cooldown::CoolDowns;
 use farewell::Farewells;
 use limiter::Limiter;
 use population::Population;
 use sessions::{Session, Sessions};
 use std::net::SocketAddr;
+use tickets::{FORGET_S, Rounds};
 use tokens::TokenTable;
 
 /// Cells of the token table, and of the cool-downs, looked at per millisecond: all of them in about
@@ -87,9 +92,12 @@ pub struct Gate {
     cookies: CookieKeys,
     dh_budget: TokenBucket,
     tokens: TokenTable,
+    tickets: TokenTable,
+    rounds: Rounds,
     answers: Answers,
     sessions: Sessions,
     population: Population,
+    bodies: Bodies,
     farewells: Farewells,
     cool_downs: CoolDowns,
     seed: [u64; 2],
@@ -111,10 +119,13 @@ impl Gate {
             limiter: Limiter::new(config.rates, config.trusted_sources.clone(), seed, now),
             cookies: CookieKeys::new(random(entropy), 0, now),
             dh_budget: TokenBucket::full(dh_burst(config.dh_per_s), now),
-            tokens: TokenTable::new(config.tokens, seed),
+            tokens: TokenTable::new(config.tokens, 0, seed),
+            tickets: TokenTable::new(config.tickets, config.unconfirmed.into(), seed),
+            rounds: Rounds::new(usize::from(config.shards) * usize::from(config.slots_per_shard)),
             answers: Answers::new(config.unconfirmed, seed),
             sessions: Sessions::new(config.shards, config.slots_per_shard, config.sessions, seed),
             population: Population::new(keeper, config.shards.into()),
+            bodies: Bodies::new(config.bodies(), seed),
             farewells: Farewells::default(),
             cool_downs: CoolDowns::new(config.cool_downs, &config.banned, seed),
             seed,
@@ -157,6 +168,11 @@ impl Gate {
             let cells = (elapsed_ms * SWEEP_PER_MS) as usize;
             self.tokens.sweep(cells, self.unix_s);
             self.cool_downs.sweep(cells, at.now);
+            self.tickets.sweep(cells, self.unix_s);
+            self.rounds.pass_ms(elapsed_ms);
+            // A round in a quarter of a second.
+            let cells = (self.bodies.cells() as u64).div_ceil(256);
+            self.bodies.sweep((elapsed_ms * cells) as usize, at.now);
         }
     }
 
@@ -165,8 +181,18 @@ impl Gate {
     pub fn confirmed(&mut self, id: ConnectionId) -> Option<ConnectionId> {
         let session = self.sessions.session_mut(id)?;
         let player = session.player;
-        let answer = self.answers.remove(session.answer.take()?)?;
+        let answer = session.answer.take();
+        let ticket = self.sessions.resumption(id).map(|resumption| resumption.id);
+        let before = self.bodies.claimed(player, ticket);
+        let sessions = &self.sessions;
+        self.rounds.add(id, |id| sessions.lives(id));
+        let answer = self.answers.remove(answer?)?;
         self.tokens.consume(&answer.token_id);
+        if let Some(before) = before {
+            // Who was replaced, or came back, does not come back with the tickets of that session.
+            self.tickets.revoke(&before, self.unix_s + FORGET_S);
+        }
+        self.tickets.consume(&answer.token_id);
         self.sessions.confirm(id, player)
     }
 
@@ -174,16 +200,38 @@ impl Gate {
     /// ignored, so reporting twice is harmless.
     pub fn closed(&mut self, id: ConnectionId) {
         self.sessions.release(id);
-        if let Some(session) = self.close(id) {
-            self.population.release(session.entity, session.seat);
+        if let Some(body) = self.close(id) {
+            self.population.release(body.entity, body.seat);
+        }
+    }
+
+    /// A shard closed `id`, whose player may come back: `entity` stands in the world until then, or
+    /// until [`Self::poll_departure`] says that it is to go.
+    pub fn lingers(&mut self, id: ConnectionId, entity: EntityId, now: Nanos) {
+        self.sessions.release(id);
+        match self.close_session(id) {
+            Some(session) => self.bodies.lingers(session.player, now.plus(self.config.linger)),
+            None => self.bodies.add_stray(entity, id.socket() - 1),
+        }
+    }
+
+    /// The next entity for which nobody came back in time, if its shard `has_room` for the message
+    /// that it is to go: the index of the shard, and who goes.
+    pub fn poll_departure(&mut self, has_room: impl Fn(u8) -> bool) -> Option<(u8, EntityId)> {
+        self.bodies.poll_departure(has_room)
+    }
+
+    /// A shard reports that an entity of [`Self::poll_departure`] is gone.
+    pub fn departed(&mut self, entity: EntityId) {
+        if let Some(seat) = self.bodies.departed(entity) {
+            self.population.release(entity, seat);
         }
     }
 
     /// The admission of `id` could not be handed to its shard, which never heard of it.
     pub fn undelivered(&mut self, id: ConnectionId) {
-        if let Some(session) = self.close(id) {
-            let shard = usize::from(id.socket()) - 1;
-            self.population.release_unused(session.entity, session.seat, shard);
+        if let Some(body) = self.close(id) {
+            self.population.release_unused(body.entity, body.seat, body.shard.into());
         }
     }
 
@@ -201,7 +249,14 @@ impl Gate {
     /// A shard reports that a session has arrived as `to`. Tells whether it may stay: if not, the
     /// shard is to disconnect it.
     pub fn moved(&mut self, to: ConnectionId) -> bool {
-        self.sessions.moved(to).is_some()
+        let stays = self.sessions.moved(to).is_some();
+        if let Some(session) = self.sessions.session_mut(to) {
+            self.bodies.moved(session.player, to.socket() - 1);
+            // What was sent to the shard that it left may not have reached it.
+            let sessions = &self.sessions;
+            self.rounds.add(to, |id| sessions.lives(id));
+        }
+        stays
     }
 
     /// A shard reports that the client of `id` is at another address, where a farewell is to go.
@@ -251,6 +306,8 @@ impl Gate {
             strays.extend([from, to].into_iter().filter(|id| !lost[usize::from(id.socket()) - 1]));
         }
         gone.into_iter().for_each(|id| self.closed(id));
+        let population = &mut self.population;
+        self.bodies.lose(lost, |entity, seat| population.release(entity, seat));
         strays
     }
 
@@ -278,7 +335,13 @@ impl Gate {
         self.population.release(entity, seat);
     }
 
-    fn close(&mut self, id: ConnectionId) -> Option<Session> {
+    /// Ends a session. Returns the entity that nobody holds any more.
+    fn close(&mut self, id: ConnectionId) -> Option<Body> {
+        let session = self.close_session(id)?;
+        self.bodies.closed(session.player)
+    }
+
+    fn close_session(&mut self, id: ConnectionId) -> Option<Session> {
         let session = self.sessions.close(id)?;
         if let Some(place) = session.answer {
             self.answers.remove(place);

@@ -7,12 +7,13 @@
 use super::answers::Place;
 use super::farewell::Farewell;
 use super::map::FixedMap;
+use super::tickets::Resumption;
 use crate::limits::SLOTS_PER_SHARD;
-use crate::units::EntityId;
 use crate::wire::ConnectionId;
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use zeroize::Zeroize;
 
 /// Generations of one slot (12 bits).
 const GENERATIONS: u16 = 1 << 12;
@@ -21,9 +22,6 @@ const GENERATIONS: u16 = 1 << 12;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Session {
     pub(super) player: u64,
-    /// Who the player is in the world, and where that is published.
-    pub(super) entity: EntityId,
-    pub(super) seat: u32,
     /// Where its answer is kept, until it is confirmed or replaced.
     pub(super) answer: Option<Place>,
 }
@@ -34,6 +32,9 @@ struct Slot {
     generation: u16,
     session: Option<Session>,
     farewell: Option<Farewell>,
+    resumption: Option<Resumption>,
+    /// Whether the session is asked to go to another shard.
+    is_leaving: bool,
     hold: Hold,
 }
 
@@ -75,7 +76,14 @@ impl Sessions {
     /// `shards` 1..=255, each with `capacity` slots, at most 4,096; `limit` sessions in all.
     pub(super) fn new(shards: u8, capacity: u16, limit: usize, seed: [u64; 2]) -> Self {
         assert!(shards > 0 && usize::from(capacity) <= SLOTS_PER_SHARD, "slots fit their 12 bits");
-        let slot = Slot { generation: 0, session: None, farewell: None, hold: Hold::No };
+        let slot = Slot {
+            generation: 0,
+            session: None,
+            farewell: None,
+            resumption: None,
+            is_leaving: false,
+            hold: Hold::No,
+        };
         let shard = Shard { slots: vec![slot; capacity.into()], free: (0..capacity).collect() };
         let total = usize::from(shards) * usize::from(capacity);
         let players = FixedMap::new(total, seed);
@@ -83,9 +91,9 @@ impl Sessions {
     }
 
     /// A connection id that is free now, in the emptiest shard; `random` makes its generation.
-    /// Changes nothing.
-    pub(super) fn candidate(&self, random: u16) -> Option<ConnectionId> {
-        if self.alive >= self.limit {
+    /// `lingering` entities wait for players who are to find room. Changes nothing.
+    pub(super) fn candidate(&self, lingering: usize, random: u16) -> Option<ConnectionId> {
+        if self.alive + lingering >= self.limit {
             return None;
         }
         let shards = self.shards.iter().enumerate();
@@ -93,7 +101,8 @@ impl Sessions {
         self.candidate_in(emptiest, random)
     }
 
-    fn candidate_in(&self, shard: usize, random: u16) -> Option<ConnectionId> {
+    /// The same in `shard`, for a player who has an entity there and takes no room.
+    pub(super) fn candidate_in(&self, shard: usize, random: u16) -> Option<ConnectionId> {
         let socket = shard as u8 + 1;
         let shard = &self.shards[shard];
         let slot = *shard.free.front()?;
@@ -122,11 +131,26 @@ impl Sessions {
             generation: id.generation(),
             session: Some(session),
             farewell: Some(farewell),
+            resumption: None,
+            is_leaving: false,
             hold: Hold::No,
         };
         let logins = self.players.get(&[session.player]).unwrap_or_default();
         self.set_logins(session.player, Logins { unconfirmed: Some(id), ..logins });
         logins.unconfirmed
+    }
+
+    /// What the session `id`, which was just opened, leaves to the one that resumes it.
+    pub(super) fn set_resumption(&mut self, id: ConnectionId, resumption: Resumption) {
+        self.slot_mut(id).resumption = Some(resumption);
+    }
+
+    pub(super) fn resumption(&self, id: ConnectionId) -> Option<&Resumption> {
+        self.slot(id)?.resumption.as_ref()
+    }
+
+    pub(super) fn lives(&self, id: ConnectionId) -> bool {
+        self.slot(id).is_some_and(|slot| slot.session.is_some())
     }
 
     /// The session named `id`, if it is alive.
@@ -146,19 +170,39 @@ impl Sessions {
     ) -> Option<ConnectionId> {
         let player = self.session_mut(from)?.player;
         let logins = self.players.get(&[player]).unwrap_or_default();
-        if logins.confirmed != Some(from) || shard == usize::from(from.socket()) - 1 {
+        // Who is about to be replaced stays where the newcomer finds the entity.
+        let stays = logins.confirmed != Some(from) || logins.unconfirmed.is_some();
+        if stays || shard == usize::from(from.socket()) - 1 {
             return None;
         }
         let to = self.candidate_in(shard, random)?;
+        self.slot_mut(from).is_leaving = true;
         let shard = &mut self.shards[shard];
         shard.free.pop_front();
         shard.slots[usize::from(to.slot())] = Slot {
             generation: to.generation(),
             session: None,
             farewell: None,
+            resumption: None,
+            is_leaving: false,
             hold: Hold::For(from),
         };
         Some(to)
+    }
+
+    /// Whether the session of `player` may be on its way to another shard.
+    pub(super) fn is_leaving(&self, player: u64) -> bool {
+        let confirmed = self.players.get(&[player]).and_then(|logins| logins.confirmed);
+        confirmed.and_then(|id| self.slot(id)).is_some_and(|slot| slot.is_leaving)
+    }
+
+    /// Whoever was to go to `to` does not go any more.
+    fn stay(&mut self, to: ConnectionId) {
+        if let Some(from) = self.reserved_for(to)
+            && self.session_mut(from).is_some()
+        {
+            self.slot_mut(from).is_leaving = false;
+        }
     }
 
     /// The session that `to` was reserved for, if it is.
@@ -178,12 +222,15 @@ impl Sessions {
         let session = *self.session_mut(from)?;
         let left = self.slot_mut(from);
         let mut farewell = left.farewell.take();
+        let resumption = left.resumption.clone();
+        left.resumption.zeroize();
         if let Some(farewell) = &mut farewell {
             farewell.former = Some(from);
         }
-        (left.session, left.hold) = (None, Hold::Forwards);
+        (left.session, left.hold, left.is_leaving) = (None, Hold::Forwards, false);
         let slot = self.slot_mut(to);
         (slot.session, slot.farewell, slot.hold) = (Some(session), farewell, Hold::No);
+        slot.resumption = resumption;
         let logins = self.players.get(&[session.player]).unwrap_or_default();
         let renamed =
             |login: Option<ConnectionId>| login.map(|id| if id == from { to } else { id });
@@ -196,6 +243,7 @@ impl Sessions {
 
     /// Whatever held the slot of `id` without a session is gone.
     pub(super) fn release(&mut self, id: ConnectionId) {
+        self.stay(id);
         let Some(shard) = usize::from(id.socket()).checked_sub(1) else { return };
         let Some(shard) = self.shards.get_mut(shard) else { return };
         let Some(slot) = shard.slots.get_mut(usize::from(id.slot())) else { return };
@@ -309,7 +357,7 @@ impl Sessions {
         let session = *self.session_mut(id)?;
         let shard = &mut self.shards[usize::from(id.socket()) - 1];
         let slot = &mut shard.slots[usize::from(id.slot())];
-        (slot.session, slot.farewell) = (None, None);
+        (slot.session, slot.farewell, slot.resumption) = (None, None, None);
         shard.free.push_back(id.slot());
         self.alive -= 1;
         let logins = self.players.get(&[session.player]).unwrap_or_default();
@@ -336,7 +384,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn session(player: u64) -> Session {
-        Session { player, entity: EntityId::from_parts(0, 1), seat: 0, answer: None }
+        Session { player, answer: None }
     }
 
     fn farewell() -> Farewell {
@@ -353,7 +401,7 @@ mod tests {
             let mut last = std::collections::BTreeMap::new();
             for (open, random, pick) in steps {
                 if open {
-                    let id = sessions.candidate(random);
+                    let id = sessions.candidate(0, random);
                     prop_assert_eq!(id.is_none(), live.len() == 12);
                     let Some(id) = id else { continue };
                     let place = (id.socket(), id.slot());
@@ -375,7 +423,7 @@ mod tests {
         let mut sessions = Sessions::new(3, 4, 12, [1, 2]);
         let mut sockets = Vec::new();
         for player in 0..6 {
-            let id = sessions.candidate(7).unwrap();
+            let id = sessions.candidate(0, 7).unwrap();
             sessions.open(id, session(player), farewell());
             sockets.push(id.socket());
         }
@@ -385,7 +433,7 @@ mod tests {
     #[test]
     fn a_foreign_or_outdated_id_names_nobody() {
         let mut sessions = Sessions::new(1, 4, 4, [1, 2]);
-        let id = sessions.candidate(7).unwrap();
+        let id = sessions.candidate(0, 7).unwrap();
         sessions.open(id, session(1), farewell());
         for other in [
             ConnectionId::GATE,
@@ -402,21 +450,21 @@ mod tests {
     fn slots_that_make_up_for_unevenness_take_no_more_sessions_than_the_limit() {
         let mut sessions = Sessions::new(2, 4, 5, [1, 2]);
         let mut open = |player| {
-            let id = sessions.candidate(7)?;
+            let id = sessions.candidate(0, 7)?;
             sessions.open(id, session(player), farewell());
             Some(id)
         };
         let ids: Vec<_> = (0..5).map(|player| open(player).expect("room")).collect();
         assert_eq!(open(5), None, "three slots are free, and no session is allowed");
         sessions.close(ids[0]);
-        assert!(sessions.candidate(7).is_some());
+        assert!(sessions.candidate(0, 7).is_some());
     }
 
     #[test]
     fn the_newest_login_replaces_the_older_one_when_it_is_confirmed() {
         let mut sessions = Sessions::new(1, 8, 8, [1, 2]);
         let mut open = || {
-            let id = sessions.candidate(7).unwrap();
+            let id = sessions.candidate(0, 7).unwrap();
             (id, sessions.open(id, session(42), farewell()))
         };
         let (first, replaced) = open();
@@ -425,11 +473,11 @@ mod tests {
         assert_eq!(replaced, Some(first), "an attempt given up");
         assert_eq!(sessions.confirm(first, 42), None, "too late");
         assert_eq!(sessions.confirm(second, 42), None);
-        let third = sessions.candidate(7).unwrap();
+        let third = sessions.candidate(0, 7).unwrap();
         assert_eq!(sessions.open(third, session(42), farewell()), None, "the old one plays on");
         assert_eq!(sessions.confirm(third, 42), Some(second));
         sessions.close(second);
-        let fourth = sessions.candidate(7).unwrap();
+        let fourth = sessions.candidate(0, 7).unwrap();
         sessions.open(fourth, session(42), farewell());
         assert_eq!(sessions.confirm(fourth, 42), Some(third));
     }

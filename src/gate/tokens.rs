@@ -1,4 +1,5 @@
-//! Which connect tokens were seen, from where, and whether they are used up.
+//! Which connect tokens were seen, from where, and whether they are used up. A second table is of
+//! the tickets of sessions: theirs are the ids that sessions hand on, see `tickets`.
 //!
 //! A token is pending from the first handshake that proves knowledge of its secret, and consumed
 //! when the first sealed packet opens. It is remembered until it expires; a full table refuses
@@ -22,17 +23,25 @@ struct Seen {
 
 /// Tokens by their id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TokenTable(FixedMap<2, Seen>);
+pub(super) struct TokenTable {
+    seen: FixedMap<2, Seen>,
+    limit: usize,
+}
 
 impl TokenTable {
-    pub(super) fn new(limit: usize, seed: [u64; 2]) -> Self {
-        Self(FixedMap::new(limit, seed))
+    /// Newcomers are refused from `limit` tokens on; [`Self::revoke`] has room for `reserve` more.
+    pub(super) fn new(limit: usize, reserve: usize, seed: [u64; 2]) -> Self {
+        Self { seen: FixedMap::new(limit + reserve, seed), limit }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.seen.len() >= self.limit
     }
 
     /// Whether the handshake may go on. Changes nothing.
     pub(super) fn check(&self, id: &[u8; 16], origin: Origin) -> Result<(), DropReason> {
-        match self.0.get(&words(id)).map(|seen| seen.state) {
-            None if self.0.is_full() => Err(DropReason::TokenTableFull),
+        match self.seen.get(&words(id)).map(|seen| seen.state) {
+            None if self.is_full() => Err(DropReason::TokenTableFull),
             None => Ok(()),
             Some(Use::Pending(first)) if first == origin => Ok(()),
             Some(_) => Err(DropReason::TokenReplayed),
@@ -42,21 +51,28 @@ impl TokenTable {
     /// Binds a token that was just checked to its origin.
     pub(super) fn begin(&mut self, id: &[u8; 16], origin: Origin, expiry_s: u64) {
         let seen = Seen { state: Use::Pending(origin), expiry_s };
-        let inserted = self.0.insert(words(id), seen);
+        let inserted = self.seen.insert(words(id), seen);
         debug_assert_eq!(inserted, Ok(()), "check found room");
     }
 
     /// Nobody may use the token any more. One that is forgotten has expired and needs no entry.
     pub(super) fn consume(&mut self, id: &[u8; 16]) {
-        if let Some(seen) = self.0.get(&words(id)) {
-            let replaced = self.0.insert(words(id), Seen { state: Use::Consumed, ..seen });
+        if let Some(seen) = self.seen.get(&words(id)) {
+            let replaced = self.seen.insert(words(id), Seen { state: Use::Consumed, ..seen });
             debug_assert_eq!(replaced, Ok(()), "replacing needs no room");
         }
     }
 
+    /// Nobody may use a token with this id until `until_s`, whether it was seen or not.
+    pub(super) fn revoke(&mut self, id: &[u8; 16], until_s: u64) {
+        let seen = Seen { state: Use::Consumed, expiry_s: until_s };
+        let inserted = self.seen.insert(words(id), seen);
+        debug_assert_eq!(inserted, Ok(()), "newcomers leave room for those they replace");
+    }
+
     /// Forgets expired tokens among the next `cells` cells.
     pub(super) fn sweep(&mut self, cells: usize, unix_s: u64) {
-        self.0.sweep(cells, |seen| seen.expiry_s >= unix_s);
+        self.seen.sweep(cells, |seen| seen.expiry_s >= unix_s);
     }
 }
 
@@ -69,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_token_is_bound_to_its_first_address_and_then_used_up() {
-        let mut table = TokenTable::new(4, [1, 2]);
+        let mut table = TokenTable::new(4, 0, [1, 2]);
         assert_eq!(table.check(&[7; 16], HERE), Ok(()));
         table.begin(&[7; 16], HERE, 100);
         assert_eq!(table.check(&[7; 16], HERE), Ok(()));
@@ -80,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_full_table_refuses_newcomers_and_keeps_the_unexpired() {
-        let mut table = TokenTable::new(4, [1, 2]);
+        let mut table = TokenTable::new(4, 0, [1, 2]);
         for id in 0..4 {
             table.begin(&[id; 16], HERE, 100 + u64::from(id));
         }

@@ -52,6 +52,8 @@ named_enum! {
         TokenReplayed = "token_replayed",
         /// The token table is full.
         TokenTableFull = "token_table_full",
+        /// A newcomer whose player is on its way to another shard; answered with a denial.
+        PlayerMoving = "player_moving",
         /// More key agreements than the budget of this second.
         DhBudget = "dh_budget",
         /// A Noise message that does not authenticate.
@@ -122,8 +124,14 @@ named_enum! {
         ReceiveRearmed = "receive_rearmed",
         /// Cookies sent.
         CookiesSent = "cookies_sent",
+        /// Denials sent that prove nothing: busy, or a token that is not good any more.
+        Denied = "denied",
         /// Handshakes accepted.
         Accepted = "accepted",
+        /// Of those, the ones with a resume ticket.
+        TicketsUsed = "tickets_used",
+        /// Resume tickets made.
+        TicketsIssued = "tickets_issued",
         /// Sessions whose first sealed packet opened.
         Confirmed = "confirmed",
         /// Sessions that ended, for whatever reason.
@@ -142,6 +150,14 @@ named_enum! {
         IntegrityPassed = "integrity_passed",
         /// Integrity checks: questions that were not answered in time.
         IntegrityUnanswered = "integrity_unanswered",
+        /// Sessions ended because a newer one of the same player took over.
+        Replaced = "replaced",
+        /// Entities without a session that a player came back to.
+        Resumed = "resumed",
+        /// Entities without a session that were removed because nobody came back.
+        LingerExpired = "linger_expired",
+        /// Entities without a session now (a gauge).
+        Lingering = "lingering",
         /// Sessions now (a gauge).
         Sessions = "sessions",
         /// Players in the world now (a gauge).

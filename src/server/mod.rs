@@ -374,6 +374,7 @@ pub(crate) fn gate_config(
         sessions: config.world.players as usize,
         trusted_sources: networks.collect::<Result<_, _>>()?,
         rates: config.limits.handshake_rates(),
+        linger: Nanos::from_ms(1_000 * u64::from(config.world.linger_s)),
         dh_per_s: config.limits.key_agreements_per_s,
         packets_per_s: config.limits.client_packets_per_s as u16,
         banned: config.waf.banned.clone(),

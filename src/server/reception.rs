@@ -31,6 +31,8 @@ const NAP_UNSTEERED: Duration = Duration::from_millis(1);
 const WAKE_AT_UNSTEERED: u32 = 64;
 /// Replies to the datagrams of one receive.
 const REPLIES_MAX: usize = 512;
+/// Room that is left in a shard's queue for newcomers by what can wait.
+const QUEUE_RESERVE: usize = 1024;
 
 /// The machine that the gate's loop runs on, or what stands for it.
 pub(crate) trait Premises {
@@ -123,6 +125,8 @@ impl<P: Premises> Reception<P> {
         self.receive(port).map_err(|error| super::port_failed(&error))?;
         self.read_mail();
         self.watch()?;
+        self.dismiss();
+        self.issue_tickets();
         self.residents.settle(&mut self.gate, &mut self.shards);
         self.even_out();
         Ok(())
@@ -164,6 +168,31 @@ impl<P: Premises> Reception<P> {
             port.flush()?.record(&self.counters);
         }
         Ok(())
+    }
+
+    /// Tells shards whose players have been waited for long enough.
+    fn dismiss(&mut self) {
+        loop {
+            let shards = &self.shards;
+            let has_room = |shard: u8| shards[usize::from(shard)].to_shard.room() > QUEUE_RESERVE;
+            let Some((shard, entity)) = self.gate.poll_departure(has_room) else { return };
+            let told = self.tell(shard, ToShard::Depart(entity));
+            debug_assert!(told, "there was room");
+        }
+    }
+
+    /// Sends shards the tickets with which their players may come back.
+    fn issue_tickets(&mut self) {
+        let now = self.premises.now();
+        loop {
+            let shards = &self.shards;
+            let has_room = |shard: u8| shards[usize::from(shard)].to_shard.room() > QUEUE_RESERVE;
+            let (counters, entropy) = (&self.counters, self.premises.entropy());
+            let ticket = self.gate.poll_ticket(now, has_room, counters, entropy);
+            let Some((shard, id, token)) = ticket else { return };
+            let told = self.tell(shard, ToShard::Ticket(id, token));
+            debug_assert!(told, "there was room");
+        }
     }
 
     /// Moves players when shards are not equally busy.
@@ -284,6 +313,10 @@ impl<P: Premises> Reception<P> {
                     }
                     ToGate::Violated(id) => self.punish(id),
                     ToGate::Closed(id) => self.gate.closed(id),
+                    ToGate::Lingers(id, entity) => {
+                        self.gate.lingers(id, entity, self.premises.now())
+                    }
+                    ToGate::Departed(entity) => self.gate.departed(entity),
                     ToGate::Moved(id) => {
                         if !self.gate.moved(id) {
                             self.disconnect(Some(id), DisconnectReason::Replaced);

@@ -5,6 +5,7 @@
 use super::forward::{forward, hand_on};
 use super::handover::Move;
 use super::laps::Timer;
+use super::lingering::Claim;
 use super::mail::{Fault, MESSAGES_PER_SESSION, RESERVED, ToGate, ToShard};
 use super::players::{Newcomer, Players};
 use super::{Sender, Shard};
@@ -114,9 +115,13 @@ impl Shard {
             world: &mut self.world,
             replicator: &mut self.replicator,
             to_gate: &mut self.gate.to_gate,
+            ending: &mut self.ending,
             counters: &self.counters,
         };
         self.sessions.decode_batch(start, &mut self.batch, &self.counters, &mut events);
+        while let Some((slot, reason)) = self.ending.pop() {
+            self.end(slot, reason);
+        }
         self.laps.lap(Phase::Decode, opened, timer);
     }
 
@@ -149,6 +154,13 @@ impl Shard {
                     self.sessions.worst(timer.now(), &mut sheet);
                     self.tell_gate(ToGate::Scores(sheet));
                 }
+                // Without the session, nobody needs it.
+                ToShard::Ticket(id, token) => _ = self.sessions.offer_ticket(id, token),
+                ToShard::Depart(entity) => {
+                    let expired = self.players.dismiss(entity);
+                    self.counters.add(Counter::LingerExpired, expired.into());
+                    self.tell_gate(ToGate::Departed(entity));
+                }
                 ToShard::Stop => self.stop(),
                 ToShard::HandOver(from, to) => self.remember_move(from, to),
                 ToShard::Spawn(spawn) => self.players.settle_npc(spawn),
@@ -177,10 +189,13 @@ impl Shard {
             spawn: admission.spawn,
             entity: admission.entity,
             seat: admission.seat,
+            heir: admission.heir,
         };
         if self.stopping || self.sessions.admit_session(admission).is_err() {
             self.counters.as_ref().drop(DropReason::QueueFull);
-            self.member.vacate(newcomer.seat);
+            if !newcomer.heir {
+                self.member.vacate(newcomer.seat);
+            }
             self.tell_gate(ToGate::Closed(id));
             return;
         }
@@ -192,7 +207,8 @@ impl Shard {
     /// Ends the session in `slot` for a reason of ours.
     pub(super) fn end(&mut self, slot: Slot, reason: DisconnectReason) {
         if self.sessions.disconnect(slot, reason, &self.counters) {
-            self.players.depart(slot);
+            self.counters.add(Counter::Replaced, u64::from(reason == DisconnectReason::Replaced));
+            self.players.depart(slot, false);
             self.tell_gate(ToGate::Closed(self.players.connection(slot)));
         }
     }
@@ -214,6 +230,7 @@ impl Shard {
             world: &mut self.world,
             replicator: &mut self.replicator,
             to_gate: &mut self.gate.to_gate,
+            ending: &mut self.ending,
             counters: &self.counters,
         };
         while place < port.send_capacity() {
@@ -263,12 +280,19 @@ struct Events<'a> {
     world: &'a mut World,
     replicator: &'a mut Replicator,
     to_gate: &'a mut Sender<ToGate>,
+    ending: &'a mut Vec<(Slot, DisconnectReason)>,
     counters: &'a Counters,
 }
 
 impl Sink for Events<'_> {
     fn confirmed(&mut self, slot: Slot) {
         let id = self.players.connection(slot);
+        match self.players.claim(slot) {
+            Claim::Fresh => {}
+            Claim::Resumed => self.counters.add(Counter::Resumed, 1),
+            Claim::Replaces(older) => self.ending.push((older, DisconnectReason::Replaced)),
+            Claim::Gone => self.ending.push((slot, DisconnectReason::Full)),
+        }
         tell(self.to_gate, ToGate::Confirmed(id), self.counters);
     }
 
@@ -305,10 +329,13 @@ impl Sink for Events<'_> {
 
     fn closed(&mut self, slot: Slot, reason: CloseReason) {
         let id = self.players.connection(slot);
-        self.players.depart(slot);
         if reason == CloseReason::Violation {
             tell(self.to_gate, ToGate::Violated(id), self.counters);
         }
-        tell(self.to_gate, ToGate::Closed(id), self.counters);
+        let told = match self.players.depart(slot, reason.lingers()) {
+            Some(entity) => ToGate::Lingers(id, entity),
+            None => ToGate::Closed(id),
+        };
+        tell(self.to_gate, told, self.counters);
     }
 }

@@ -11,7 +11,8 @@ use crate::exchange::Member;
 use crate::limits::SLOTS_PER_SHARD;
 use crate::metrics::Histograms;
 use crate::time::Nanos;
-use crate::wire::{ConnectionId, DisconnectReason};
+use crate::units::EntityId;
+use crate::wire::{ConnectionId, DisconnectReason, PublicToken};
 use crate::world::Spawn;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,6 +33,11 @@ pub enum ToShard {
     Explain(Box<Question>),
     /// Who behaves worst? The sheet comes back filled in.
     Scores(Box<Scorers>),
+    /// The ticket with which the client of this session may come back, in place of any before. It
+    /// is renewed before it expires, so one that gets lost is made good.
+    Ticket(ConnectionId, PublicToken),
+    /// Nobody came back for this entity: it leaves the world. The answer is `Departed`.
+    Depart(EntityId),
     /// Say goodbye to everybody and stop.
     Stop,
     /// An NPC enters the world. It is sent at the start, and after a shard was lost.
@@ -78,6 +84,10 @@ pub enum ToGate {
     Violated(ConnectionId),
     /// The session has ended, its slot is free.
     Closed(ConnectionId),
+    /// The same, and its entity stands in the world for a player who may come back.
+    Lingers(ConnectionId, EntityId),
+    /// The entity of a `Depart` is gone.
+    Departed(EntityId),
     /// The session has arrived from another shard.
     Moved(ConnectionId),
     /// The client of the session is at another address. Left out, and counted as `queue_full`, when

@@ -13,6 +13,7 @@ mod handover;
 mod ingress;
 mod ladder;
 mod laps;
+mod lingering;
 mod links;
 mod mail;
 mod meeting;
@@ -36,13 +37,14 @@ pub use page::{Page, Report};
 pub use players::EntryRules;
 pub use queue::{Receiver, Sender};
 
-use crate::connection::{Batch, BudgetRange, Rules, Sessions, SessionsConfig};
+use crate::connection::{Batch, BudgetRange, Rules, Sessions, SessionsConfig, Slot};
 use crate::exchange::Member;
-use crate::limits;
+use crate::limits::{self, BATCH_MAX};
 use crate::metrics::{Counters, Histograms};
 use crate::replicate::{BLOCK, Replicator};
 use crate::time::Nanos;
 use crate::units::{Tick, TickRate};
+use crate::wire::DisconnectReason;
 use crate::world::{Nearest, World, WorldConfig};
 use describe::Descriptions;
 use handover::Move;
@@ -85,6 +87,8 @@ pub struct Shard {
     world: World,
     member: Member<Page>,
     links: Links,
+    /// Sessions that end with the batch under way: a newer one of their player has proven itself.
+    ending: Vec<(Slot, DisconnectReason)>,
     /// Moves of players that the gate asked for.
     moves: Vec<Move>,
     /// Scratch of whoever looks for the nearest.
@@ -150,6 +154,7 @@ impl Shard {
             players: Players::new(config.players, config.entities, config.entry),
             member,
             links,
+            ending: Vec::with_capacity(BATCH_MAX),
             moves: Vec::with_capacity(MOVES_MAX),
             near: Nearest::new(),
             report: Report::default(),

@@ -4,6 +4,7 @@
 //! a row. The world changes only inside a tick, so arrivals and departures wait here until the
 //! phase apply.
 
+use super::lingering::Lingering;
 use crate::config::SpawnRule;
 use crate::connection::Slot;
 use crate::host::entropy::SeededEntropy;
@@ -14,23 +15,29 @@ use crate::world::{Row, Spawn, World};
 
 /// Where in its life a player is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// No session, or one that has not asked for its entity.
+pub(super) enum Stage {
+    /// No session, or one that owns nothing any more.
+    Nobody,
+    /// A session that is to own the entity of an older one, see `lingering`.
+    Heir,
+    /// A session that has not asked for its entity, which is not in the world.
     Outside,
     /// Asked for its entity; gets it in the next tick.
     Arriving,
+    /// Its entity lives in this row, and it has not seen it yet.
+    Standing(Row),
     /// Its entity lives in this row.
     Inside(Row),
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Player {
+pub(super) struct Player {
     connection: ConnectionId,
     player: u64,
     spawn: Option<[i32; 3]>,
-    entity: EntityId,
-    seat: u32,
-    stage: Stage,
+    pub(super) entity: EntityId,
+    pub(super) seat: u32,
+    pub(super) stage: Stage,
 }
 
 /// A player as the gate announces it.
@@ -43,6 +50,8 @@ pub(super) struct Newcomer {
     pub(super) entity: EntityId,
     /// Row of the entity in the published columns.
     pub(super) seat: u32,
+    /// Whether an older session of the player, or nobody, has the entity until this one claims it.
+    pub(super) heir: bool,
 }
 
 /// How players enter the world.
@@ -57,17 +66,21 @@ pub struct EntryRules {
 /// Players by slot.
 #[derive(Debug)]
 pub(super) struct Players {
-    players: Vec<Player>,
-    arriving: Vec<Slot>,
-    departing: Vec<Row>,
+    pub(super) players: Vec<Player>,
+    pub(super) arriving: Vec<Slot>,
+    pub(super) departing: Vec<Row>,
+    /// Entities without a session.
+    pub(super) lingering: Vec<Lingering>,
+    /// Slots in stage `Heir`.
+    pub(super) heirs: usize,
     /// NPCs that enter the world in the next tick.
     npcs: Vec<Spawn>,
     /// Seats of players who left before they had an entity.
-    unused: Vec<u32>,
+    pub(super) unused: Vec<u32>,
     /// Slots whose player has an entity, ascending: what a tick reads of them lies in tables by
     /// slot, and the processor fetches those ahead. In the order of places in the world, where
     /// neighbours see the same, a tick of 4,000 took 6.8 ms instead of 4.8.
-    inside: Vec<Slot>,
+    pub(super) inside: Vec<Slot>,
     rules: EntryRules,
 }
 
@@ -80,12 +93,14 @@ impl Players {
             spawn: None,
             entity: EntityId::NONE,
             seat: 0,
-            stage: Stage::Outside,
+            stage: Stage::Nobody,
         };
         Self {
             players: vec![nobody; slots],
             arriving: Vec::with_capacity(slots),
             departing: Vec::with_capacity(entities),
+            lingering: Vec::with_capacity(entities),
+            heirs: 0,
             npcs: Vec::with_capacity(entities),
             unused: Vec::with_capacity(entities),
             inside: Vec::with_capacity(slots),
@@ -95,9 +110,10 @@ impl Players {
 
     /// A session was admitted to `slot`.
     pub(super) fn admitted(&mut self, slot: Slot, newcomer: Newcomer) {
-        let Newcomer { connection, player, spawn, entity, seat } = newcomer;
-        self.players[usize::from(slot)] =
-            Player { connection, player, spawn, entity, seat, stage: Stage::Outside };
+        let Newcomer { connection, player, spawn, entity, seat, heir } = newcomer;
+        let stage = if heir { Stage::Heir } else { Stage::Outside };
+        self.heirs += usize::from(heir);
+        self.players[usize::from(slot)] = Player { connection, player, spawn, entity, seat, stage };
     }
 
     /// The session that `slot` was last given to.
@@ -107,27 +123,13 @@ impl Players {
 
     /// The player in `slot` wants its entity.
     pub(super) fn arrive(&mut self, slot: Slot) {
-        let player = &mut self.players[usize::from(slot)];
-        if player.stage == Stage::Outside {
-            player.stage = Stage::Arriving;
-            self.arriving.push(slot);
+        let stage = &mut self.players[usize::from(slot)].stage;
+        match stage {
+            Stage::Outside => *stage = Stage::Arriving,
+            Stage::Standing(_) if !self.arriving.contains(&slot) => {}
+            _ => return,
         }
-    }
-
-    /// The session in `slot` has ended.
-    pub(super) fn depart(&mut self, slot: Slot) {
-        let player = &mut self.players[usize::from(slot)];
-        match std::mem::replace(&mut player.stage, Stage::Outside) {
-            Stage::Outside => self.unused.push(player.seat),
-            Stage::Arriving => {
-                self.unused.push(player.seat);
-                self.arriving.retain(|&other| other != slot);
-            }
-            Stage::Inside(row) => {
-                self.departing.push(row);
-                self.inside.retain(|&other| other != slot);
-            }
-        }
+        self.arriving.push(slot);
     }
 
     /// An NPC enters the world in the next tick.
@@ -139,9 +141,9 @@ impl Players {
     /// The player in `slot`, who is inside, goes to another shard, where its session is `to`.
     pub(super) fn take_out(&mut self, slot: Slot, to: ConnectionId) -> Newcomer {
         let Player { player, spawn, entity, seat, .. } = self.players[usize::from(slot)];
-        self.players[usize::from(slot)].stage = Stage::Outside;
+        self.players[usize::from(slot)].stage = Stage::Nobody;
         self.inside.retain(|&other| other != slot);
-        Newcomer { connection: to, player, spawn, entity, seat }
+        Newcomer { connection: to, player, spawn, entity, seat, heir: false }
     }
 
     /// A player comes from another shard; its entity lives in `row`.
@@ -161,13 +163,15 @@ impl Players {
     pub(super) fn row(&self, slot: Slot) -> Option<Row> {
         match self.players[usize::from(slot)].stage {
             Stage::Inside(row) => Some(row),
-            Stage::Outside | Stage::Arriving => None,
+            Stage::Nobody | Stage::Heir | Stage::Outside | Stage::Arriving | Stage::Standing(_) => {
+                None
+            }
         }
     }
 
     /// Brings the world in line: entities of departed players leave, and `left` is called for their
     /// seats; arriving players get theirs, and `entered` is called for their slots. A player for
-    /// whom there is no room waits.
+    /// whom there is no room waits; one whose entity stands in the world already takes it over.
     pub(super) fn settle(
         &mut self,
         world: &mut World,
@@ -189,24 +193,35 @@ impl Players {
         // The order in which packets happened to arrive must not decide who gets which entity.
         let players = &self.players;
         self.arriving.sort_unstable_by_key(|&slot| players[usize::from(slot)].player);
-        let mut settled = 0;
-        for &slot in &self.arriving {
+        let mut arriving = std::mem::take(&mut self.arriving);
+        arriving.retain(|&slot| {
             let player = &mut self.players[usize::from(slot)];
-            let spawn = Spawn {
-                id: player.entity,
-                seat: player.seat,
-                kind: Kind::Player,
-                position: place(&self.rules, player),
-                yaw: 0,
-                faction: 0,
+            let row = match player.stage {
+                Stage::Standing(row) => {
+                    world.restart_inputs(row);
+                    Ok(row)
+                }
+                _ => world.spawn(newborn(&self.rules, player)),
             };
-            let Ok(row) = world.spawn(spawn) else { break };
+            let Ok(row) = row else { return true };
             player.stage = Stage::Inside(row);
             insert(&mut self.inside, slot);
-            settled += 1;
             entered(slot);
-        }
-        self.arriving.drain(..settled);
+            false
+        });
+        self.arriving = arriving;
+    }
+}
+
+/// The entity of a player who enters the world.
+fn newborn(rules: &EntryRules, player: &Player) -> Spawn {
+    Spawn {
+        id: player.entity,
+        seat: player.seat,
+        kind: Kind::Player,
+        position: place(rules, player),
+        yaw: 0,
+        faction: 0,
     }
 }
 
@@ -258,6 +273,7 @@ mod tests {
             spawn: None,
             entity: EntityId::from_parts(slot.into(), 1),
             seat: 10 + u32::from(slot),
+            heir: false,
         };
         players.admitted(slot, newcomer);
     }
@@ -288,6 +304,7 @@ mod tests {
                 spawn: None,
                 entity: EntityId::NONE,
                 seat: 0,
+                heir: false,
             };
             players.put_in(slot, 0, newcomer);
         }
@@ -304,7 +321,7 @@ mod tests {
         assert!(world.is_empty());
         players.settle(&mut world, |_| panic!("nobody left"), |slot| assert_eq!(slot, 0));
         assert_eq!((world.len(), players.inside()), (1, [0].as_slice()));
-        players.depart(0);
+        players.depart(0, false);
         assert_eq!((world.len(), players.inside().len()), (1, 0));
         let mut seats = Vec::new();
         players.settle(&mut world, |seat| seats.push(seat), |_| panic!("nobody arrives"));
@@ -321,8 +338,8 @@ mod tests {
         }
         players.settle(&mut world, |_| {}, |_| {});
         assert_eq!(players.inside(), [0]);
-        players.depart(1);
-        players.depart(0);
+        players.depart(1, false);
+        players.depart(0, false);
         let mut seats = Vec::new();
         players.settle(&mut world, |seat| seats.push(seat), |_| {});
         assert_eq!(seats, [11, 10]);

@@ -291,6 +291,7 @@ impl Shard {
         counters.add(Counter::ReplicationNs, self.laps.replication());
         counters.set(Counter::HeldDown, std::mem::take(&mut self.held_down));
         counters.set(Counter::Players, viewers);
+        counters.set(Counter::Lingering, self.players.lingering() as u64);
         counters.set(Counter::Sessions, self.sessions.len() as u64);
         counters.set(Counter::Entities, self.world.len() as u64);
         counters.set(Counter::MessageBlocks, self.sessions.message_blocks() as u64);

@@ -4,6 +4,7 @@
 use super::totals::Totals;
 use crate::client::CloseReason;
 use crate::metrics::Quantiles;
+use crate::wire::Denial;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
@@ -36,6 +37,8 @@ pub struct Live {
     pub closed: u32,
     /// Why the first of them is gone.
     pub first_close: Option<CloseReason>,
+    /// What the gate said that did not take a bot at once, if anything.
+    pub first_denial: Option<Denial>,
     /// Counts since the start.
     pub totals: Totals,
     /// Latency of about the last second, milliseconds; of several threads the worst.
@@ -55,6 +58,7 @@ impl Live {
         self.in_world += other.in_world;
         self.closed += other.closed;
         self.first_close = self.first_close.or(other.first_close);
+        self.first_denial = self.first_denial.or(other.first_denial);
         self.totals = self.totals.plus(&other.totals);
         self.cpu_ns += other.cpu_ns;
         let (mine, theirs) = (&mut self.latency_ms, &other.latency_ms);

@@ -114,7 +114,7 @@ pub fn conduct(
         return Err(if stopped {
             "stopped before anybody had joined".to_owned()
         } else {
-            nobody_joined(config, joined.first_close)
+            nobody_joined(config, &joined)
         });
     }
     watch.look_on(Moment::WarmUp, plan.warm_up, ask, on_progress, &|_| false);
@@ -228,14 +228,17 @@ fn client_report(swarm: &SwarmReport, server: Option<(&Stats, &Stats)>) -> Clien
     }
 }
 
-fn nobody_joined(config: &SwarmConfig, first_close: Option<CloseReason>) -> String {
+fn nobody_joined(config: &SwarmConfig, joined: &Live) -> String {
     let server = config.server;
-    match first_close {
-        None | Some(CloseReason::TimedOut) => format!(
+    match (joined.first_close, joined.first_denial) {
+        (None | Some(CloseReason::TimedOut), Some(denial)) => {
+            format!("no player could join {server}, {}: {}", denial.name(), denial.text())
+        }
+        (None | Some(CloseReason::TimedOut), None) => format!(
             "no player could join: {server} does not answer. Is the server running there, and is \
              the key file the one of its backend (same protocol id and token key)?"
         ),
-        Some(reason) => format!("no player could join {server}: {reason}"),
+        (Some(reason), _) => format!("no player could join {server}: {reason}"),
     }
 }
 
@@ -320,8 +323,12 @@ impl std::fmt::Display for CloseReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Left => f.write_str("it left"),
-            Self::Refused(status) => write!(f, "the server refused it: {status:?}"),
-            Self::Disconnected(reason) => write!(f, "the server ended it: {}", reason.name()),
+            Self::Refused(status) => {
+                write!(f, "the server refused it, {}: {}", status.name(), status.text())
+            }
+            Self::Disconnected(reason) => {
+                write!(f, "the server ended it, {}: {}", reason.name(), reason.text())
+            }
             Self::TimedOut => f.write_str("nothing was heard for 15 s"),
         }
     }

@@ -4,6 +4,7 @@
 //! `connection` and `client`.
 
 use super::cursor::{ReadError, Reader, Writer};
+use super::denial::Denial;
 use super::header::ConnectionId;
 use super::message::{Message, control, put_message};
 
@@ -88,6 +89,38 @@ impl DisconnectReason {
             Self::Violation => "violation",
             Self::Exhausted => "exhausted",
             Self::ShardLost => "shard_lost",
+        }
+    }
+
+    /// A sentence for the player.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Left => "Goodbye.",
+            Self::Full => Denial::Full.text(),
+            Self::Banned => Denial::Banned.text(),
+            Self::Build => Denial::Build.text(),
+            Self::Replaced => Denial::Replaced.text(),
+            Self::Maintenance => Denial::Maintenance.text(),
+            Self::TimedOut => "The connection was lost.",
+            Self::Violation => "The game sent what the server does not accept.",
+            Self::Exhausted => "The connection has served as long as it may; connect again.",
+            Self::ShardLost => "The part of the server that you were on failed; connect again.",
+        }
+    }
+
+    /// What a server tells clients to wait before they come back, seconds; 0 = not at all.
+    pub const fn retry_s(self) -> u16 {
+        match self {
+            Self::Maintenance => 30,
+            Self::Full => 5,
+            Self::Left
+            | Self::Banned
+            | Self::Build
+            | Self::Replaced
+            | Self::TimedOut
+            | Self::Violation
+            | Self::Exhausted
+            | Self::ShardLost => 0,
         }
     }
 }

@@ -9,9 +9,10 @@
 //! |---|---|
 //! | `header` | the 14 bytes in front of every packet |
 //! | `handshake`, `reply`, `status`, `crc` | the four plaintext packets and the payloads in them |
+//! | `denial` | the reasons of the fourth |
 //! | `ack`, `message` | what every plaintext of a sealed packet is made of |
 //! | `fragment`, `lz4` | parts of long messages, and bodies made smaller |
-//! | `control` | messages that serve the connection |
+//! | `control`, `ticket` | messages that serve the connection |
 //! | `enter`, `input` | game messages to the server |
 //! | `describe` | CreateEntity and RemoveEntity |
 //! | `snapshot` | the DeltaSync body, the game message to the player |
@@ -20,6 +21,7 @@ mod ack;
 mod control;
 mod crc;
 mod cursor;
+mod denial;
 mod describe;
 mod enter;
 mod fragment;
@@ -31,6 +33,7 @@ mod message;
 mod reply;
 pub mod snapshot;
 mod status;
+mod ticket;
 
 pub use ack::AckBlock;
 pub use control::{
@@ -39,6 +42,7 @@ pub use control::{
 };
 pub use crc::{CRC_LEN, packet_crc};
 pub use cursor::{Overflow, ReadError, Reader, VARINT_U32_MAX, Writer, unzigzag, zigzag};
+pub use denial::Denial;
 pub use describe::{
     CREATE_ENTITY_HEAD_LEN, put_create_entity, put_remove_entity, read_create_entity,
     read_remove_entity,
@@ -61,3 +65,4 @@ pub use reply::{
     ACCEPTED_LEN, AcceptedPacket, COOKIE_PACKET_LEN, CookiePacket, DENIED_LEN, DeniedPacket, Reply,
 };
 pub use status::{ACCEPTED_PAYLOAD_LEN, Accepted, ClientOffer, OFFER_LEN, Status};
+pub use ticket::{put_resume_ticket, read_resume_ticket};

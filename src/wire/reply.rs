@@ -6,9 +6,9 @@
 
 use super::crc::{CRC_LEN, packet_crc};
 use super::cursor::{ReadError, Reader, Writer};
+use super::denial::Denial;
 use super::handshake::{COOKIE_LEN, HandshakeError, NOISE_MESSAGE_2_LEN, WIRE_VERSION, kind};
 use super::header::{Header, HeaderError};
-use super::status::Status;
 
 /// Bytes of a Cookie packet.
 pub const COOKIE_PACKET_LEN: usize = 76;
@@ -41,8 +41,8 @@ pub struct AcceptedPacket {
 pub struct DeniedPacket {
     /// The attempt that is answered.
     pub client_nonce: [u8; 8],
-    /// Why. Never `Status::Ok`.
-    pub reason: Status,
+    /// Why.
+    pub reason: Denial,
     /// Milliseconds after which a new attempt may succeed.
     pub retry_ms: u32,
 }
@@ -131,9 +131,8 @@ fn read_body(kind: u8, body: &[u8]) -> Result<Reply, ReadError> {
             Reply::Accepted(AcceptedPacket { client_nonce, noise_message: reader.array()? })
         }
         _ => {
-            let reason = Status::from_wire(reader.u8()?).filter(|&status| status != Status::Ok);
+            let reason = Denial::from_wire(reader.u8()?).ok_or(ReadError::Value)?;
             reader.zeros(3)?;
-            let reason = reason.ok_or(ReadError::Value)?;
             Reply::Denied(DeniedPacket { client_nonce, reason, retry_ms: reader.u32()? })
         }
     };
@@ -170,7 +169,7 @@ mod tests {
         let cookie = CookiePacket { client_nonce: NONCE, cookie: [7; COOKIE_LEN] };
         let noise_message = std::array::from_fn(|i| i as u8);
         let accepted = AcceptedPacket { client_nonce: NONCE, noise_message };
-        let denied = DeniedPacket { client_nonce: NONCE, reason: Status::Full, retry_ms: 1500 };
+        let denied = DeniedPacket { client_nonce: NONCE, reason: Denial::Full, retry_ms: 1500 };
         let mut out = ([0xEE; COOKIE_PACKET_LEN], [0xEE; ACCEPTED_LEN], [0xEE; DENIED_LEN]);
         cookie.write(PROTOCOL_ID, &mut out.0);
         accepted.write(PROTOCOL_ID, &mut out.1);

@@ -4,6 +4,7 @@
 //! and `client`.
 
 use super::cursor::{ReadError, Reader, Writer};
+use super::denial::Denial;
 use super::header::ConnectionId;
 use crate::limits;
 use crate::units::Tick;
@@ -35,6 +36,30 @@ impl Status {
     /// All of them in the order of their wire numbers.
     pub const ALL: [Self; 6] =
         [Self::Ok, Self::Full, Self::Banned, Self::Build, Self::Replaced, Self::Maintenance];
+
+    /// The word used in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Full => Denial::Full.name(),
+            Self::Banned => Denial::Banned.name(),
+            Self::Build => Denial::Build.name(),
+            Self::Replaced => Denial::Replaced.name(),
+            Self::Maintenance => Denial::Maintenance.name(),
+        }
+    }
+
+    /// A sentence for the player.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Ok => "Welcome.",
+            Self::Full => Denial::Full.text(),
+            Self::Banned => Denial::Banned.text(),
+            Self::Build => Denial::Build.text(),
+            Self::Replaced => Denial::Replaced.text(),
+            Self::Maintenance => Denial::Maintenance.text(),
+        }
+    }
 
     /// The status with this wire number.
     pub fn from_wire(number: u8) -> Option<Self> {

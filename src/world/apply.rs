@@ -73,6 +73,20 @@ impl World {
         true
     }
 
+    /// Lets go of all controls of the entity in `row`, whose next input has sequence 1 again:
+    /// another session of its player takes over.
+    pub fn restart_inputs(&mut self, row: Row) {
+        if self.roster.id_of(row).is_none() {
+            return;
+        }
+        let (store, row) = (&mut self.store, row as usize);
+        store.intake[row] = Intake::default();
+        store.wish.iter_mut().for_each(|wish| wish.lanes_mut()[row] = 0.0);
+        store.jump.lanes_mut()[row] = 0.0;
+        store.last_input.lanes_mut()[row] = 0;
+        store.combat[row].presses = false;
+    }
+
     /// Phase apply. A player without a new input for [`STALE_INPUT_MS`] stops; other kinds keep
     /// their intent.
     pub fn apply(&mut self) {

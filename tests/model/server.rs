@@ -203,6 +203,10 @@ impl Server {
                         self.disconnect(older, DisconnectReason::Replaced);
                     }
                     ToGate::Closed(id) => self.gate.closed(id),
+                    ToGate::Lingers(id, entity) => {
+                        self.gate.lingers(id, entity, self.clock.0.get())
+                    }
+                    ToGate::Departed(entity) => self.gate.departed(entity),
                     ToGate::Moved(id) => {
                         if !self.gate.moved(id) {
                             self.disconnect(Some(id), DisconnectReason::Replaced);

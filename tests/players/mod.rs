@@ -94,7 +94,8 @@ impl Player {
         Self::with(&Ticket { build, ..ticket }, "127.0.0.1:0", server)
     }
 
-    fn with(ticket: &Ticket, local: &str, server: SocketAddr) -> Self {
+    /// Starts to join with `ticket` from the address `local`.
+    pub(crate) fn with(ticket: &Ticket, local: &str, server: SocketAddr) -> Self {
         let socket = socket(local, server);
         let clock = Clock::start();
         let client = Client::new(ticket, OsEntropy.bytes(), clock.now(), &mut OsEntropy);

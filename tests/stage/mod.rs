@@ -278,6 +278,7 @@ impl Stage {
             spawn: None,
             entity: EntityId::from_parts(player as u32, 1),
             seat: player as u32,
+            heir: false,
             accepted_at: self.clock.now(),
         };
         let to_shard = &mut self.desks[shard].gate.to_shard;

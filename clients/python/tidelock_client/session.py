@@ -17,6 +17,7 @@ from .wire import (
 )
 
 PING, PONG, DISCONNECT, ACK, CRYPTO_TEST, CRYPTO_TEST_ACK, MOVED = 4, 5, 6, 7, 10, 11, 16
+RESUME_TICKET = 15
 ENTER_TO_WORLD, SYNC_ENTITY, DELTA_SYNC = 3, 0, 6
 
 WINDOW = 1024
@@ -80,6 +81,8 @@ class Session:
         self.id, self._former = accepted.connection, None
         self._former_until = None
         self._moved_by = 0
+        # Chapter 7.2: TokenKeyId, TokenExpiry, TokenNonce, SealedToken of the newest.
+        self.resume_ticket: tuple[int, int, bytes, bytes] | None = None
         self._sequence = 0
         self._received = Received()
         self._seal = ChaCha20Poly1305(expand(accepted.root, "c2s", 0))
@@ -210,6 +213,13 @@ class Session:
             if body.take(16) != self._test:
                 raise Malformed("not our bytes")
             self.is_confirmed = True
+        elif kind == RESUME_TICKET:
+            token_kind, key_id, expiry = body.unpack("BIQ")
+            token = (key_id, expiry, body.take(24), body.take(272))
+            if token_kind != 2:
+                raise Malformed("not a resume ticket")
+            if self.resume_ticket is None or expiry >= self.resume_ticket[1]:
+                self.resume_ticket = token
         elif kind == MOVED and self.is_confirmed:
             self._move(header, *body.unpack("I"))
         elif kind != ACK:

@@ -1,7 +1,7 @@
 //! Joining, staying and leaving.
 
 use super::*;
-use crate::client::CloseReason;
+use crate::client::{CloseReason, Denied};
 
 #[test]
 fn a_client_joins_within_four_round_trips() {
@@ -65,10 +65,11 @@ fn only_an_authenticated_refusal_ends_the_attempt() {
     let mut scratch = Scratch::default();
     let connect = transmit(&mut client, Nanos(0)).unwrap();
     let mut advice = [0; DENIED_LEN];
-    DeniedPacket { client_nonce: [1; 8], reason: Status::Full, retry_ms: 60_000 }
+    DeniedPacket { client_nonce: [1; 8], reason: Denial::Full, retry_ms: 60_000 }
         .write(PROTOCOL, &mut advice);
     let event = client.handle_datagram(Nanos(0), &mut advice, &mut scratch).unwrap();
-    assert_eq!(event, Event::Advice { reason: Status::Full, retry_ms: 60_000 });
+    let denied = Denied { reason: Denial::Full, retry_ms: 60_000 };
+    assert_eq!((event, client.denied()), (Event::Advice(denied), Some(denied)));
     assert_eq!(client.state(), State::Connecting);
     assert!(transmit(&mut client, Nanos::from_ms(5_000)).is_some(), "it tries again after 5 s");
     let (_, mut refusal) = FakeServer::accept(&connect, Status::Banned);

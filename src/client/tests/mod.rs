@@ -4,6 +4,7 @@
 mod integrity;
 mod joining;
 mod moving;
+mod resuming;
 mod snapshots;
 
 use super::{Client, ClientError, Event, Scratch, State, Ticket};
@@ -74,6 +75,8 @@ pub(super) struct FakeServer {
     pub(super) exporter: [u8; 32],
     open_key: PacketKey,
     seal_key: PacketKey,
+    /// The secret of whoever resumes the session.
+    pub(super) resume: [u8; 32],
 }
 
 impl FakeServer {
@@ -106,6 +109,7 @@ impl FakeServer {
             exporter: root.exporter(),
             open_key: PacketKey::new(&root.client_to_server(0)),
             seal_key: PacketKey::new(&root.server_to_client(0)),
+            resume: root.resume(),
         };
         (server, out.to_vec())
     }

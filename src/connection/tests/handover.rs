@@ -458,7 +458,7 @@ fn a_session_that_ends_says_goodbye_under_the_id_its_client_knows() {
                 ));
                 DisconnectReason::Full
             };
-            let goodbye = ControlMessage::Disconnect { reason, retry_s: 0 };
+            let goodbye = ControlMessage::Disconnect { reason, retry_s: reason.retry_s() };
             for _ in 0..3 {
                 assert_eq!(this.hears(), [(known, vec![goodbye])]);
                 this.advance_ms(50);

@@ -9,6 +9,7 @@ mod messages;
 mod network;
 mod path;
 mod rules;
+mod tickets;
 
 use super::{
     Admission, AdmissionError, Batch, BudgetRange, CloseReason, PathState, Rules, Sessions,
@@ -119,6 +120,7 @@ impl Peer {
             spawn: (slot % 2 == 1).then_some([i32::from(slot), 2, 3]),
             entity: crate::units::EntityId::from_parts(1, 1),
             seat: 0,
+            heir: false,
             accepted_at: now,
         }
     }

@@ -3,8 +3,11 @@
 mod admission;
 mod cookies;
 mod cooldowns;
+mod denials;
 mod farewells;
+mod lingering;
 mod mutations;
+mod tickets;
 mod tokens;
 
 use super::*;
@@ -16,7 +19,7 @@ use crate::exchange::exchange;
 use crate::metrics::Counter;
 use crate::wire::{
     ACCEPTED_LEN, Accepted, CONNECT_LEN, COOKIE_LEN, COOKIE_PACKET_LEN, ClientOffer,
-    ConnectRequest, Header, NOISE_MESSAGE_1_LEN, PublicToken, Reply, Status,
+    ConnectRequest, DENIED_LEN, Denial, Header, NOISE_MESSAGE_1_LEN, PublicToken, Reply, Status,
 };
 
 const PROTOCOL_ID: u64 = 0x1122_3344_5566_7788;
@@ -68,10 +71,12 @@ struct World {
     entropy: Seeded,
     at: Moment,
     reply: Vec<u8>,
+    /// Why the last datagram was dropped or denied.
+    fault: Option<DropReason>,
 }
 
 /// Everything a drop must leave as it was.
-type Tables = (TokenTable, Answers, Sessions, Population);
+type Tables = ([TokenTable; 2], Answers, Sessions, Population, Bodies);
 
 impl World {
     fn new(config: GateConfig) -> Self {
@@ -81,7 +86,8 @@ impl World {
         let (keeper, _) = exchange(config.shards.into(), 1_000, 0, &());
         let gate = Gate::new(config, keeper, now, &mut entropy);
         let at = Moment { now, unix_s: BOOT_S + 10, tick: 600 };
-        Self { gate, counters: Counters::default(), entropy, at, reply: Vec::new() }
+        let counters = Counters::default();
+        Self { gate, counters, entropy, at, reply: Vec::new(), fault: None }
     }
 
     fn pass_ms(&mut self, ms: u64) {
@@ -92,37 +98,46 @@ impl World {
 
     fn tables(&self) -> Tables {
         let gate = &self.gate;
-        (gate.tokens.clone(), gate.answers.clone(), gate.sessions.clone(), gate.population.clone())
+        let tokens = [gate.tokens.clone(), gate.tickets.clone()];
+        let tables = (tokens, gate.answers.clone(), gate.sessions.clone());
+        (tables.0, tables.1, tables.2, gate.population.clone(), gate.bodies.clone())
     }
 
     /// Lets the gate handle a datagram, and checks what holds for every one: no amplification, a
-    /// drop is counted once under its own reason and changes no table.
+    /// drop and a denial are counted once under their own reason and change no table.
     fn send(&mut self, from: SocketAddr, datagram: &[u8]) -> GateAction {
         let before = self.tables();
-        let dropped = self.counters.dropped_total();
+        let counted = self.counts();
         let mut out = [0xEE; DATAGRAM_MAX];
         let (at, counters, entropy) = (self.at, &self.counters, &mut self.entropy);
         let action = self.gate.handle_datagram(at, from, datagram, counters, entropy, &mut out);
         self.reply.clear();
-        match &action {
-            GateAction::Drop(reason) => {
-                assert!(self.counters.dropped(*reason) > 0);
-                assert_eq!(self.counters.dropped_total(), dropped + 1);
-                assert!(self.tables() == before, "a drop changes nothing: {reason:?}");
-            }
-            GateAction::Reply(len) | GateAction::Accept { reply_len: len, .. } => {
-                assert!(*len <= datagram.len() / 8, "{len} bytes for {}", datagram.len());
-                self.reply.extend_from_slice(&out[..*len]);
-            }
+        let counts = self.counts().into_iter().zip(counted).zip(DropReason::ALL);
+        let grown: Vec<_> = counts.filter(|((now, then), _)| now > then).collect();
+        self.fault = match &action {
+            GateAction::Drop(reason) => Some(*reason),
+            GateAction::Reply(DENIED_LEN) => grown.first().map(|(_, reason)| **reason),
+            GateAction::Reply(_) | GateAction::Accept { .. } => None,
+        };
+        if let Some(reason) = self.fault {
+            assert!(matches!(grown[..], [((now, then), it)] if now == then + 1 && *it == reason));
+            assert!(self.tables() == before, "a drop changes nothing: {reason:?}");
+        }
+        if let GateAction::Reply(len) | GateAction::Accept { reply_len: len, .. } = &action {
+            assert!(*len <= datagram.len() / 8, "{len} bytes for {}", datagram.len());
+            self.reply.extend_from_slice(&out[..*len]);
         }
         action
     }
 
+    fn counts(&self) -> Vec<u64> {
+        DropReason::ALL.iter().map(|&reason| self.counters.dropped(reason)).collect()
+    }
+
+    /// Why a datagram was dropped or denied.
     fn dropped(&mut self, from: SocketAddr, datagram: &[u8]) -> Option<DropReason> {
-        match self.send(from, datagram) {
-            GateAction::Drop(reason) => Some(reason),
-            _ => None,
-        }
+        self.send(from, datagram);
+        self.fault
     }
 
     /// What the gate answered last.
@@ -145,10 +160,8 @@ impl World {
     }
 
     fn refused(&mut self, client: &Client) -> Option<DropReason> {
-        match self.knock(client) {
-            GateAction::Drop(reason) => Some(reason),
-            _ => None,
-        }
+        self.knock(client);
+        self.fault
     }
 
     fn join(&mut self, client: &Client) -> Admission {

@@ -19,6 +19,7 @@ use crate::host::clock::{self, Clock};
 use crate::metrics::Latency;
 use crate::net::{SourcedConfig, SourcedPort};
 use crate::time::Nanos;
+use crate::wire::Denial;
 use sending::SEND_BATCH;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -65,6 +66,7 @@ struct Standing {
     in_world: u32,
     closed: u32,
     first_close: Option<CloseReason>,
+    first_denial: Option<Denial>,
 }
 
 impl Standing {
@@ -302,6 +304,7 @@ impl Engine {
             in_world: self.standing.in_world,
             closed: self.standing.closed,
             first_close: self.standing.first_close,
+            first_denial: self.standing.first_denial,
             totals: self.totals.clone(),
             latency_ms: self.recent.quantiles_ms(),
             cpu_ns: clock::thread_cpu_ns(),

@@ -69,7 +69,10 @@ impl Engine {
                     Ok(Event::Moved(connection)) => addressing.learn(connection, index),
                     Ok(Event::Stale) => totals.stale_snapshots += 1,
                     Ok(Event::Closed) => standing.settle(player),
-                    Ok(Event::Confirmed | Event::Nothing | Event::Advice { .. }) => {}
+                    Ok(Event::Advice(denied)) => {
+                        standing.first_denial.get_or_insert(denied.reason);
+                    }
+                    Ok(Event::Confirmed | Event::Ticket | Event::Nothing) => {}
                     Err(reason) => totals.errors[reason as usize] += 1,
                 }
                 if player.place == Place::OnTheWay {

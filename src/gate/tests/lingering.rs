@@ -1,0 +1,129 @@
+//! Players who come back, or are expected to.
+
+use super::*;
+
+/// A new login of player 1001.
+fn newer(number: u8) -> Client {
+    let mut client = Client::new(number);
+    client.token.player_id = 1001;
+    client
+}
+
+fn confirmed(world: &mut World, client: &Client) -> Admission {
+    let admission = world.join(client);
+    world.gate.confirmed(admission.id);
+    admission
+}
+
+#[test]
+fn who_comes_back_gets_the_same_entity_on_the_shard_where_it_stands() {
+    let mut world = World::new(small());
+    confirmed(&mut world, &Client::new(2));
+    let first = confirmed(&mut world, &Client::new(1));
+    assert_eq!((first.id.socket(), first.heir), (2, false));
+    world.gate.lingers(first.id, first.entity, world.at.now);
+    // The first shard is the emptier one by now.
+    let other = confirmed(&mut world, &Client::new(3));
+    assert_eq!(other.id.socket(), 2);
+    world.gate.closed(other.id);
+    let again = world.join(&newer(4));
+    assert_eq!((again.entity, again.seat), (first.entity, first.seat));
+    assert_eq!((again.id.socket(), again.heir), (2, true));
+}
+
+#[test]
+fn nobody_waits_for_ever() {
+    let mut world = World::new(small());
+    let first = confirmed(&mut world, &Client::new(1));
+    world.gate.lingers(first.id, first.entity, world.at.now);
+    world.pass_ms(59_000);
+    assert_eq!(world.gate.poll_departure(|_| true), None);
+    world.pass_ms(2_000);
+    assert_eq!(world.gate.poll_departure(|_| false), None, "its shard reads no mail");
+    let departure = Some((first.id.socket() - 1, first.entity));
+    assert_eq!(world.gate.poll_departure(|_| true), departure);
+    assert_eq!(world.gate.poll_departure(|_| true), None, "told once");
+    let mut late = newer(4);
+    late.token.issued_at_ms = world.at.unix_s * 1000;
+    late.head.expiry_s = world.at.unix_s + 60;
+    let fresh = world.join(&late);
+    assert!(!fresh.heir && fresh.entity != first.entity);
+    world.gate.departed(first.entity);
+    world.gate.departed(first.entity);
+}
+
+#[test]
+fn who_waits_for_his_player_takes_the_room_of_one() {
+    let mut world = World::new(GateConfig { sessions: 3, ..small() });
+    let first = confirmed(&mut world, &Client::new(1));
+    confirmed(&mut world, &Client::new(2));
+    confirmed(&mut world, &Client::new(3));
+    world.gate.lingers(first.id, first.entity, world.at.now);
+    assert_eq!(world.denied(&Client::new(4)), Status::Full);
+    let again = confirmed(&mut world, &newer(5));
+    assert!(again.heir, "there is room for whom the room is kept");
+    world.gate.closed(again.id);
+    world.join(&Client::new(6));
+}
+
+#[test]
+fn an_attempt_that_comes_to_nothing_changes_nothing_for_who_lingers() {
+    let mut world = World::new(small());
+    let first = confirmed(&mut world, &Client::new(1));
+    world.gate.lingers(first.id, first.entity, world.at.now);
+    let before = world.gate.bodies.clone();
+    let attempt = world.join(&newer(2));
+    world.pass_ms(70_000);
+    assert_eq!(world.gate.poll_departure(|_| true), None, "somebody is at the door");
+    world.gate.closed(attempt.id);
+    assert!(world.gate.bodies == before);
+    world.pass_ms(1_000);
+    assert!(world.gate.poll_departure(|_| true).is_some());
+}
+
+#[test]
+fn an_entity_that_two_sessions_share_is_given_back_once() {
+    let mut world = World::new(small());
+    let older = confirmed(&mut world, &Client::new(1));
+    let GateAction::Accept { admission, .. } = world.knock(&newer(2)) else { panic!("refused") };
+    assert!(admission.heir && admission.id.socket() == older.id.socket());
+    assert_eq!(world.gate.confirmed(admission.id), Some(older.id));
+    world.gate.closed(older.id);
+    assert!(world.gate.bodies.of(1001).is_some());
+    world.gate.closed(admission.id);
+    world.gate.closed(admission.id);
+    assert!(world.gate.bodies.of(1001).is_none());
+}
+
+#[test]
+fn who_is_being_moved_is_seated_a_moment_later() {
+    let mut world = World::new(small());
+    let first = confirmed(&mut world, &Client::new(1));
+    let there = usize::from(first.id.socket() == 1);
+    let to = world.gate.hand_over(first.id, there, &mut world.entropy).expect("room");
+    let client = newer(2);
+    assert_eq!(world.refused(&client), Some(DropReason::PlayerMoving));
+    assert!(world.gate.moved(to));
+    let heir = world.join(&client);
+    assert!(heir.heir && heir.id.socket() == to.socket());
+    assert_eq!(world.gate.hand_over(to, 1 - there, &mut world.entropy), None, "an heir waits");
+    world.gate.closed(heir.id);
+    let back = world.gate.hand_over(to, 1 - there, &mut world.entropy).expect("room");
+    world.gate.released(back);
+    world.join(&newer(3));
+}
+
+#[test]
+fn a_lost_shard_takes_those_who_linger_with_it() {
+    let mut world = World::new(small());
+    let first = confirmed(&mut world, &Client::new(1));
+    world.gate.lingers(first.id, first.entity, world.at.now);
+    let lost = [first.id.socket() == 1, first.id.socket() == 2];
+    let (keeper, _) = exchange(2, 1_000, 0, &());
+    world.gate.lose_shards(&lost, keeper, world.at.now);
+    assert!(!world.join(&newer(2)).heir);
+    // Somebody whom the shard of a moved session has let go of is unknown by now.
+    world.gate.lingers(first.id, first.entity, world.at.now);
+    assert!(world.gate.poll_departure(|_| true).is_some());
+    world.gate.departed(first.entity);
+}

@@ -1,0 +1,287 @@
+//! Entities that outlive their session, and who takes them over.
+//!
+//! Owns: which entities stand in the world without a session, and how a newcomer of the same player
+//! comes to its own. Never decides how long somebody is waited for: the gate does, which alone
+//! knows who may still come ([`super::ToShard::Depart`]). Further calls of [`Players`], made by
+//! `ingress` and, within a tick, by `settle`.
+//!
+//! An entity has one owner: a slot, or this list. A newcomer whose player has an entity here
+//! already is its *heir*, and owns nothing until a packet of its own has opened: who only repeats
+//! somebody's Connect takes nothing from anybody.
+//!
+//! ```text
+//!  owner ──lost, its keys worn out──▶ this list ──Depart──▶ leaves the world
+//!    │  └─replaced by the heir that proved itself─▶ heir        │
+//!    └──left, thrown out──▶ heir, if there is one, else leaves  └─heir that proved itself─▶ heir
+//! ```
+
+use super::players::{Players, Stage};
+use crate::connection::Slot;
+use crate::units::EntityId;
+use crate::world::Row;
+
+/// An entity without a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lingering {
+    entity: EntityId,
+    row: Row,
+}
+
+/// What the first packet of a session means for the entity of its player.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// Nobody had it before.
+    Fresh,
+    /// It stood in the world without a session.
+    Resumed,
+    /// The session in this slot had it until now, and is to end.
+    Replaces(Slot),
+    /// It is gone: its last owner left while the gate seated the heir. The session is to end.
+    Gone,
+}
+
+impl Players {
+    /// The session in `slot` has proven itself: it owns its entity from now on.
+    pub(super) fn claim(&mut self, slot: Slot) -> Claim {
+        if self.players[usize::from(slot)].stage != Stage::Heir {
+            return Claim::Fresh;
+        }
+        self.heirs -= 1;
+        let entity = self.players[usize::from(slot)].entity;
+        let lingers = self.lingering.iter().position(|lingering| lingering.entity == entity);
+        let (stage, claim) = if let Some(place) = lingers {
+            (Stage::Standing(self.lingering.swap_remove(place).row), Claim::Resumed)
+        } else if let Some(owner) = self.owner_of(entity) {
+            let stage = match self.give_up(owner) {
+                Stage::Standing(row) | Stage::Inside(row) => Stage::Standing(row),
+                Stage::Nobody | Stage::Heir | Stage::Outside | Stage::Arriving => Stage::Outside,
+            };
+            (stage, Claim::Replaces(owner))
+        } else {
+            (Stage::Nobody, Claim::Gone)
+        };
+        self.players[usize::from(slot)].stage = stage;
+        claim
+    }
+
+    /// The session in `slot` has ended. If its player `may_return`, its entity stays in the world.
+    /// Returns that entity.
+    pub(super) fn depart(&mut self, slot: Slot, may_return: bool) -> Option<EntityId> {
+        let (entity, seat) = {
+            let player = &self.players[usize::from(slot)];
+            (player.entity, player.seat)
+        };
+        match self.give_up(slot) {
+            Stage::Nobody => {}
+            Stage::Heir => self.heirs -= 1,
+            Stage::Outside | Stage::Arriving => {
+                if !self.bequeath(entity, Stage::Outside) {
+                    self.unused.push(seat);
+                }
+            }
+            Stage::Standing(row) | Stage::Inside(row) => {
+                // The list holds as many as the world.
+                if may_return {
+                    self.lingering.push(Lingering { entity, row });
+                    return Some(entity);
+                }
+                if !self.bequeath(entity, Stage::Standing(row)) {
+                    self.departing.push(row);
+                }
+            }
+        }
+        None
+    }
+
+    /// Nobody came back for `entity`: it leaves the world in the next tick. Tells whether it was
+    /// here.
+    pub(super) fn dismiss(&mut self, entity: EntityId) -> bool {
+        let place = self.lingering.iter().position(|lingering| lingering.entity == entity);
+        if let Some(place) = place {
+            self.departing.push(self.lingering.swap_remove(place).row);
+        }
+        place.is_some()
+    }
+
+    /// Entities without a session.
+    pub(super) fn lingering(&self) -> usize {
+        self.lingering.len()
+    }
+
+    /// Takes everything from the session in `slot`. Returns what it had.
+    fn give_up(&mut self, slot: Slot) -> Stage {
+        let stage = &mut self.players[usize::from(slot)].stage;
+        let stage = std::mem::replace(stage, Stage::Nobody);
+        match stage {
+            Stage::Nobody | Stage::Heir | Stage::Outside => {}
+            Stage::Arriving | Stage::Standing(_) => self.arriving.retain(|&other| other != slot),
+            Stage::Inside(_) => self.inside.retain(|&other| other != slot),
+        }
+        stage
+    }
+
+    /// Leaves `entity` to its heir, if it has one here.
+    fn bequeath(&mut self, entity: EntityId, stage: Stage) -> bool {
+        if self.heirs == 0 {
+            return false;
+        }
+        let heir = |player: &&mut super::players::Player| {
+            player.entity == entity && player.stage == Stage::Heir
+        };
+        let Some(heir) = self.players.iter_mut().find(heir) else { return false };
+        heir.stage = stage;
+        self.heirs -= 1;
+        true
+    }
+
+    fn owner_of(&self, entity: EntityId) -> Option<Slot> {
+        let owns = |stage| !matches!(stage, Stage::Nobody | Stage::Heir);
+        let owner = self.players.iter().position(|it| it.entity == entity && owns(it.stage));
+        owner.map(|slot| slot as Slot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::players::{EntryRules, Newcomer};
+    use super::*;
+    use crate::config::SpawnRule;
+    use crate::units::TickRate;
+    use crate::wire::ConnectionId;
+    use crate::world::{Input, World, WorldConfig};
+
+    struct Setup {
+        players: Players,
+        world: World,
+        /// Seats given back.
+        left: Vec<u32>,
+    }
+
+    impl Setup {
+        /// Slot 0 has a player in the world.
+        fn new() -> Self {
+            let rules = EntryRules { seed: 1, spawn: SpawnRule::Uniform };
+            let world = World::new(WorldConfig { capacity: 4, rate: TickRate::DEFAULT });
+            let mut setup = Self { players: Players::new(4, 4, rules), world, left: Vec::new() };
+            setup.admit(0, false);
+            assert_eq!(setup.players.claim(0), Claim::Fresh);
+            setup.players.arrive(0);
+            setup.settle();
+            assert_eq!(setup.players.row(0), Some(0));
+            setup
+        }
+
+        fn admit(&mut self, slot: Slot, heir: bool) {
+            let newcomer = Newcomer {
+                connection: ConnectionId::from_parts(1, slot, 1),
+                player: 7,
+                spawn: None,
+                entity: EntityId::from_parts(3, 1),
+                seat: 30,
+                heir,
+            };
+            self.players.admitted(slot, newcomer);
+        }
+
+        fn settle(&mut self) -> Vec<Slot> {
+            let mut entered = Vec::new();
+            let left = &mut self.left;
+            self.players.settle(&mut self.world, |seat| left.push(seat), |slot| entered.push(slot));
+            entered
+        }
+    }
+
+    #[test]
+    fn a_player_who_comes_back_finds_his_entity_where_it_was() {
+        let mut setup = Setup::new();
+        assert!(setup.world.set_input(0, 900, Input { move_x: 127, ..Input::default() }));
+        setup.world.apply();
+        assert!(setup.players.depart(0, true).is_some());
+        setup.settle();
+        assert_eq!((setup.world.len(), setup.players.lingering()), (1, 1));
+        setup.admit(1, true);
+        assert_eq!(setup.players.claim(1), Claim::Resumed);
+        assert_eq!((setup.players.row(1), setup.players.lingering()), (None, 0), "not asked yet");
+        setup.players.arrive(1);
+        assert_eq!(setup.settle(), [1]);
+        assert_eq!((setup.players.row(1), setup.world.len()), (Some(0), 1));
+        assert_eq!(setup.players.inside(), [1]);
+        assert_eq!(setup.world.columns().last_input[0], 0);
+        assert!(setup.world.set_input(0, 1, Input::default()), "his inputs count from 1 again");
+        assert!(setup.left.is_empty());
+    }
+
+    #[test]
+    fn a_newer_session_takes_the_entity_from_the_older_one_when_it_has_proven_itself() {
+        let mut setup = Setup::new();
+        setup.admit(2, true);
+        setup.settle();
+        assert_eq!(setup.players.inside(), [0], "an unproven heir takes nothing");
+        assert_eq!(setup.players.claim(2), Claim::Replaces(0));
+        assert!(setup.players.inside().is_empty());
+        setup.players.arrive(2);
+        assert_eq!(setup.players.depart(0, false), None);
+        assert_eq!(setup.settle(), [2]);
+        assert_eq!((setup.players.row(2), setup.world.len()), (Some(0), 1));
+        assert_eq!(setup.players.depart(2, false), None);
+        setup.settle();
+        assert_eq!((setup.world.len(), setup.left.as_slice()), (0, [30].as_slice()));
+    }
+
+    #[test]
+    fn an_heir_that_never_proves_itself_leaves_everything_as_it_was() {
+        let mut setup = Setup::new();
+        setup.players.depart(0, true);
+        setup.admit(1, true);
+        assert_eq!(setup.players.depart(1, false), None);
+        setup.settle();
+        assert_eq!((setup.world.len(), setup.players.lingering()), (1, 1));
+        assert!(setup.players.dismiss(EntityId::from_parts(3, 1)));
+        assert!(!setup.players.dismiss(EntityId::from_parts(3, 1)));
+        setup.settle();
+        assert_eq!((setup.world.len(), setup.left.as_slice()), (0, [30].as_slice()));
+    }
+
+    #[test]
+    fn who_leaves_with_an_heir_before_the_door_leaves_everything_to_it() {
+        let mut setup = Setup::new();
+        setup.admit(1, true);
+        setup.admit(2, true);
+        assert_eq!(setup.players.depart(0, false), None);
+        setup.settle();
+        assert_eq!(setup.world.len(), 1);
+        assert_eq!(setup.players.claim(1), Claim::Fresh, "it inherited");
+        assert_eq!(setup.players.claim(2), Claim::Replaces(1));
+        assert_eq!(setup.players.depart(1, false), None);
+        assert_eq!(setup.players.depart(2, false), None);
+        setup.settle();
+        assert_eq!((setup.world.len(), setup.left.as_slice()), (0, [30].as_slice()));
+    }
+
+    #[test]
+    fn an_attempt_that_was_given_up_leaves_its_seat_to_the_next_one() {
+        let mut setup = Setup::new();
+        setup.players.depart(0, false);
+        setup.settle();
+        setup.left.clear();
+        setup.admit(1, false);
+        setup.admit(2, true);
+        assert_eq!(setup.players.depart(1, false), None);
+        assert_eq!(setup.players.claim(2), Claim::Fresh);
+        setup.players.arrive(2);
+        assert_eq!(setup.settle(), [2]);
+        assert!(setup.left.is_empty() && setup.world.len() == 1);
+    }
+
+    #[test]
+    fn an_heir_of_nobody_is_told_so_and_gives_no_seat_back_twice() {
+        let mut setup = Setup::new();
+        setup.players.depart(0, false);
+        setup.settle();
+        setup.admit(1, true);
+        assert_eq!(setup.players.claim(1), Claim::Gone);
+        assert_eq!(setup.players.depart(1, false), None);
+        setup.settle();
+        assert_eq!(setup.left, [30]);
+    }
+}
