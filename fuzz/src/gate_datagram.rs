@@ -160,7 +160,9 @@ impl World {
         match (reply, by) {
             (Reply::Cookie(packet), Some((who, _))) => self.cookies[who] = packet.cookie,
             (Reply::Cookie(_), None) => {}
-            (Reply::Accepted(_) | Reply::Denied(_), by) => {
+            // Whoever has a good cookie is told what is wrong with the token.
+            (Reply::Denied(_), _) => assert_eq!(drops, 1, "a denial is counted once"),
+            (Reply::Accepted(_), by) => {
                 assert!(by.is_some_and(|(_, is_good)| is_good), "an answer to nobody");
             }
         }

@@ -42,7 +42,7 @@ impl Door {
         }
     }
 
-    /// What the gate does with a datagram, and what it answers.
+    /// What the gate does with a datagram, and what it answers. A denial is a drop that says why.
     pub(super) fn send(
         &mut self,
         from: SocketAddr,
@@ -51,6 +51,8 @@ impl Door {
         let Self { gate, counters, entropy, at, .. } = self;
         // The limit per source is not what these pieces are about.
         at.now = at.now.plus(Nanos::from_ms(100));
+        let before = DropReason::ALL.iter().map(|&reason| counters.dropped(reason));
+        let before: Vec<_> = before.collect();
         let mut out = [0; DATAGRAM_MAX];
         let action = gate.handle_datagram(*at, from, datagram, counters, entropy, &mut out);
         let (length, admission) = match action {
@@ -59,6 +61,11 @@ impl Door {
             GateAction::Accept { reply_len, admission, .. } => (reply_len, Some(admission)),
         };
         let reply = Reply::read(PROTOCOL_ID, &out[..length]).expect("the gate writes good packets");
+        if let Reply::Denied(_) = reply {
+            let grown = DropReason::ALL.iter().zip(before);
+            let mut grown = grown.filter(|(reason, before)| counters.dropped(**reason) > *before);
+            return Err(*grown.next().expect("a denial is counted").0);
+        }
         Ok((reply, admission))
     }
 
