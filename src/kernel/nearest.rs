@@ -314,7 +314,9 @@ impl Nearest {
             for lane in (0..LANES).filter(|lane| word >> lane & 1 == 1) {
                 let position = block.position.map(|axis| axis[lane]);
                 let squared = distance_squared(position, probe.viewer);
-                if squared <= ring.inner || squared > ring.outer {
+                // Also of a viewer who is nowhere: a distance that is no number is in no ring.
+                let is_inside = squared > ring.inner && squared <= ring.outer;
+                if !is_inside {
                     continue;
                 }
                 let is_sure = squared <= probe.enter_squared;
