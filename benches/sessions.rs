@@ -11,9 +11,11 @@ use std::hint::black_box;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tidelock::connection::{
-    Admission, Batch, BudgetRange, CloseReason, Sessions, SessionsConfig, Sink, Slot,
+    Admission, Batch, BudgetRange, CloseReason, RekeyPolicy, Sessions, SessionsConfig, Sink, Slot,
 };
 use tidelock::crypto::aead::PacketKey;
+use tidelock::crypto::dh;
+use tidelock::crypto::schedule::Root;
 use tidelock::limits::{BATCH_MAX, DATAGRAM_MAX};
 use tidelock::metrics::Counters;
 use tidelock::time::Nanos;
@@ -77,6 +79,7 @@ impl Players {
             path_secret: [1, 2],
             budget,
             rules: Default::default(),
+            rekey: RekeyPolicy::default(),
         };
         let mut players = Self {
             sessions: Sessions::new(config),
@@ -100,6 +103,7 @@ impl Players {
                 client_to_server: [slot as u8; 32],
                 server_to_client: [!slot as u8; 32],
                 examiner: None,
+                root: Root::from_bytes([slot as u8; 32]),
                 spawn: None,
                 accepted_at: players.now,
             };
@@ -223,7 +227,28 @@ fn egress(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("seal");
     run(&mut group, "4,000 sessions, 448 B", |spent| spent.seal);
     run(&mut group, "4,000 sessions, nothing due", |spent| spent.poll);
+    rekeys(&mut group);
     group.finish();
+}
+
+/// The two halves of one rekey, as the shard pays for them.
+fn rekeys(group: &mut BenchmarkGroup<'_, WallTime>) {
+    group.throughput(Throughput::Elements(1));
+    let (ours, theirs) = ([7; 32], dh::public_of(&[9; 32]));
+    group.bench_function("a rekey begins", |bencher| {
+        bencher.iter(|| dh::public_of(black_box(&ours)));
+    });
+    let public = dh::public_of(&ours);
+    group.bench_function("a rekey derives", |bencher| {
+        let mut root = Root::from_bytes([1; 32]);
+        bencher.iter(|| {
+            let shared = dh::agree(black_box(&ours), &theirs).expect("a good point");
+            let previous = root.client_to_server(0);
+            root.advance(1, &public, &theirs, &shared);
+            let keys = [root.client_to_server(1), root.server_to_client(1)];
+            (PacketKey::new(&keys[1]), keys, previous)
+        });
+    });
 }
 
 criterion_group!(benches, ingress, egress);

@@ -41,6 +41,7 @@ impl Game {
                     self.others.observe(self.client.world());
                 }
                 Ok(Event::Advice(denied)) => println!("{}", denied.reason.text()),
+                Ok(Event::RekeyRequested) => self.client.answer_rekey(OsEntropy.bytes(), now),
                 Ok(_) | Err(_) => {}
             }
         }

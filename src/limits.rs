@@ -44,8 +44,35 @@ pub const CLIENT_PACKETS_BURST: u32 = 240;
 pub const CLIENT_BYTES_PER_S: u32 = 64 * 1024;
 /// Datagrams that one pass of admit, open and decode takes at a time.
 pub const BATCH_MAX: usize = 64;
-/// Packets of one direction and key that may fail to open before the session is closed.
+/// Packets of one session that may fail to open before it is closed.
 pub const FAILED_OPENS_MAX: u64 = 1 << 36;
+/// Packets that may fail to open under one key before it is replaced.
+pub const FAILED_OPENS_REKEY: u64 = 1 << 20;
+/// Bytes, both directions together, after which the keys of a session are replaced.
+pub const REKEY_BYTES: u64 = 1_000_000_000;
+/// Least number of bytes that can be configured for that.
+pub const REKEY_BYTES_MIN: u64 = 65_536;
+/// Seconds after which they are replaced.
+pub const REKEY_SECONDS: u32 = 3_600;
+/// Least number of seconds that can be configured for that.
+pub const REKEY_SECONDS_MIN: u32 = 5;
+/// Milliseconds from one rekey to the next, at least.
+pub const REKEY_SPACING_MS: u64 = 60_000;
+/// Milliseconds between two sendings of a RekeyRequest, or of a RekeyResponse.
+pub const REKEY_INTERVAL_MS: u64 = 250;
+/// Milliseconds for which late packets still open under the key before the current one.
+pub const REKEY_HOLD_MS: u64 = 3_000;
+/// Milliseconds after which a session whose rekey has not come to its end is closed.
+pub const REKEY_TIMEOUT_MS: u64 = 30_000;
+/// Bytes, both directions together, after which keys are not used any more (fixed by the protocol).
+pub const KEY_BYTES_MAX: u64 = 2_000_000_000;
+/// Milliseconds after which keys are not used any more (fixed by the protocol).
+pub const KEY_AGE_MAX_MS: u64 = 7_200_000;
+/// Rekeys that one shard begins per tick; the others wait. Each costs a public key.
+pub const REKEYS_BEGUN_PER_TICK: usize = 2;
+/// New keys that one shard derives per tick: more than it begins, so that no answer waits for long.
+/// Each costs a key agreement.
+pub const REKEYS_DERIVED_PER_TICK: usize = 4;
 /// The server leaves out one sequence after at least this many, at a random place ...
 pub const SKIP_MIN: u64 = 1 << 10;
 /// ... and at most this many. Who acknowledges a sequence left out has not received it.
@@ -241,6 +268,16 @@ const _: () = assert!(
 );
 const _: () = assert!(HISTORY_TICKS.is_power_of_two(), "the history ring is indexed by a mask");
 const _: () = assert!(REPLAY_WINDOW_SERVER == 64, "the server's window is one u64");
+const _: () = assert!(REKEYS_BEGUN_PER_TICK < REKEYS_DERIVED_PER_TICK, "answers do not pile up");
+const _: () = assert!(REKEY_BYTES / 8 * 9 < KEY_BYTES_MAX, "jitter stays below the hard stop");
+const _: () = assert!(
+    REKEY_SECONDS as u64 * 1_125 + REKEY_TIMEOUT_MS < KEY_AGE_MAX_MS,
+    "a rekey that is late by its jitter, and slow, comes before the hard stop"
+);
+const _: () = assert!(
+    REKEY_SECONDS_MIN as u64 * 1_000 > REKEY_HOLD_MS,
+    "of the keys before the current ones no more than one is held"
+);
 const _: () = assert!(SKIP_MIN > 128, "at most one omitted sequence is within reach of an ack");
 const _: () = assert!(VIOLATION_INTEGRITY_SHARE < VIOLATION_LIMIT, "never the only reason");
 const _: () = assert!(CLIENT_PACKETS_BURST >= CLIENT_PACKETS_PER_S, "a burst covers a second");

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use tidelock::client::{Client, ClientError, CloseReason, Event, Scratch, State};
-use tidelock::connection::{self, BudgetRange, Sessions, SessionsConfig, Sink, Slot};
+use tidelock::connection::{self, BudgetRange, RekeyPolicy, Sessions, SessionsConfig, Sink, Slot};
 use tidelock::exchange::exchange;
 use tidelock::gate::{Gate, GateAction, GateConfig, Moment, TokenKey};
 use tidelock::host::entropy::SeededEntropy;
@@ -121,6 +121,7 @@ impl Simulation {
             path_secret: [1, 2],
             budget,
             rules: Default::default(),
+            rekey: RekeyPolicy::default(),
         };
         let sessions = Sessions::new(config);
         let clients = (0..PLAYERS).map(|player| {

@@ -6,7 +6,8 @@ mod moves;
 
 use moves::*;
 use tidelock::client::ClientError;
-use tidelock::metrics::DropReason;
+use tidelock::connection::RekeyPolicy;
+use tidelock::metrics::{Counter, DropReason};
 
 const FOUL: Weather = Weather { lost_percent: 15, repeated_percent: 10, jitter_ms: 40 };
 
@@ -69,4 +70,42 @@ fn a_client_that_hears_nothing_of_it_plays_on_and_follows_when_it_does() {
     simulation.run_ms(15_000, None);
     let slots = simulation.tables.iter().map(|table| table.owner.len());
     assert_eq!(slots.sum::<usize>(), PLAYERS, "every slot left behind was released");
+}
+
+#[test]
+fn hundreds_of_rekeys_lose_no_packet_and_use_no_nonce_twice_with_hand_overs_among_them() {
+    for (seed, hand_overs) in [(31, None), (32, Some((SETTLED_MS, 60)))] {
+        let policy = RekeyPolicy::new(u64::MAX, 5);
+        let mut simulation = Simulation::playing_with(seed, FOUL, policy);
+        for round in 0..400 {
+            // The link is down for a while now and then, whatever the rekeys do.
+            simulation.weather.lost_percent = if round % 40 == 39 { 100 } else { 15 };
+            simulation.run_ms(997, hand_overs);
+            let player = simulation.below(PLAYERS as u64) as usize;
+            simulation.forge(player);
+        }
+        simulation.weather.lost_percent = 0;
+        simulation.run_ms(2_000, None);
+        let completed = simulation.read(Counter::RekeysCompleted);
+        assert!(completed > 200, "{completed} rekeys");
+        assert_eq!(simulation.read(Counter::RekeysFailed), 0);
+        for player in &simulation.players {
+            let (place, slot) = player.at.expect("it plays");
+            let (opened, sealed) = simulation.tables[place].sessions.epochs(slot).expect("lives");
+            let epoch = player.client.key_epoch();
+            assert!(
+                epoch > 50 && (opened == epoch || sealed == epoch),
+                "{opened} {sealed} {epoch}"
+            );
+        }
+        assert_eq!(simulation.missing(), 0, "every packet that arrived has counted once");
+        simulation.check_players(if hand_overs.is_some() { 50 } else { 0 }, 60);
+        // What is forged always names an even epoch.
+        let forged = [DropReason::Open, DropReason::Epoch];
+        let refused = forged.map(|reason| simulation.dropped(reason));
+        assert!(refused.iter().sum::<u64>() <= simulation.forged && !refused.contains(&0));
+        let [open, epoch] = forged;
+        simulation.check_drops(&[DropReason::Replay, DropReason::InputRate, open, epoch]);
+        assert_eq!(Vec::from_iter(simulation.errors.keys()), [&ClientError::Replay]);
+    }
 }

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 use tidelock::crypto::aead::PacketKey;
+use tidelock::crypto::dh;
 use tidelock::crypto::integrity::KeyTable;
+use tidelock::crypto::kdf::Prk;
+use tidelock::crypto::schedule::Root;
 use tidelock::crypto::token::{Token, TokenAddress, TokenHead, TokenKind, seal_token};
 use tidelock::state::{Kind, QuantizedState, effects, flags};
 use tidelock::units::EntityId;
@@ -11,7 +14,7 @@ use tidelock::wire::snapshot::{EntryBody, OwnState, SnapshotHead, write_entry_he
 use tidelock::wire::{
     Accepted, AckBlock, Channel, ClientOffer, Connect, ConnectionId, ControlMessage, DENIED_LEN,
     Denial, DeniedPacket, DisconnectReason, Flags, Header, InputFrame, IntegrityRole, PublicToken,
-    Status, Writer, buttons, put_enter_to_world, put_input_frames, put_message, put_resume_ticket,
+    RekeyPart, Status, Writer, buttons, put_enter_to_world, put_input_frames, put_message, put_resume_ticket,
     to_client,
 };
 
@@ -50,8 +53,13 @@ fn documented() -> Blocks {
 
 /// What an independent implementation of the same text has produced.
 fn vectors() -> Blocks {
+    let files = [
+        include_str!("vectors/handshake.json"),
+        include_str!("vectors/resume.json"),
+        include_str!("vectors/rekey.json"),
+    ];
     let mut blocks = Blocks::new();
-    for text in [include_str!("vectors/handshake.json"), include_str!("vectors/resume.json")] {
+    for text in files {
         let json: serde_json::Value = serde_json::from_str(text).expect("the vectors are JSON");
         let outputs = json.as_object().expect("an object").iter();
         blocks
@@ -70,6 +78,16 @@ fn written(body: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
 
 fn sealed(key: &[u8], channel: Channel, sequence: u64, ack: bool, plaintext: &[u8]) -> Vec<u8> {
     let flags = if ack { Flags::SEALED.with(Flags::ACKNOWLEDGMENT) } else { Flags::SEALED };
+    sealed_with(key, channel, flags, sequence, plaintext)
+}
+
+fn sealed_with(
+    key: &[u8],
+    channel: Channel,
+    flags: Flags,
+    sequence: u64,
+    plaintext: &[u8],
+) -> Vec<u8> {
     let header = Header { connection: CONNECTION, channel, flags, sequence };
     let mut packet = written(|writer| {
         header.put(writer);
@@ -242,6 +260,51 @@ fn integrity(blocks: &mut Blocks) {
     }
 }
 
+/// What the code makes of the inputs of the rekey.
+fn rekey(root: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let secret = |first: u8| std::array::from_fn(|i| first + i as u8);
+    let (server, client): ([u8; 32], [u8; 32]) = (secret(0x0a), secret(0x32));
+    let (ours, theirs) = (dh::public_of(&server), dh::public_of(&client));
+    let shared = dh::agree(&client, &ours).expect("a good point");
+    let root: [u8; 32] = root.try_into().expect("a root has 32 bytes");
+    let mut salt = vec![0; 32];
+    Prk::from_bytes(&root).expand(&[b"tdl1 rekey", &[1, 0], &ours, &theirs], &mut salt);
+    let before = Root::from_bytes(root);
+    let mut after = before.clone();
+    after.advance(1, &ours, &theirs, &shared);
+    let keys = [before.server_to_client(0), before.client_to_server(0), after.client_to_server(1)];
+    let untold = AckBlock::DELAY_UNKNOWN;
+    let all = u64::MAX;
+    let asks = ControlMessage::RekeyRequest(RekeyPart { epoch: 1, public: ours });
+    let answers = ControlMessage::RekeyResponse(RekeyPart { epoch: 1, public: theirs });
+    let nonce = 0x0807_0605_0403_0201;
+    let pong = ControlMessage::Pong { nonce, clock_us: 1_234_567 };
+    let request = acked(2_900, all, 10, |writer| asks.write(writer));
+    let response = acked(4_240, all, untold, |writer| answers.write(writer));
+    let turned = acked(4_242, all, untold, |writer| pong.write(writer));
+    let ping = written(|writer| ControlMessage::Ping { nonce }.write(writer));
+    let flags = Flags::SEALED.with(Flags::REKEY);
+    let turning_key = after.server_to_client(1);
+    let odd = flags.with(Flags::ACKNOWLEDGMENT);
+    let control = Channel::Control;
+    vec![
+        ("rekey_server_pub", ours.to_vec()),
+        ("rekey_client_pub", theirs.to_vec()),
+        ("rekey_shared", shared.to_vec()),
+        ("rekey_salt", salt),
+        ("root1", after.to_bytes().to_vec()),
+        ("c2s_key1", keys[2].to_vec()),
+        ("s2c_key1", turning_key.to_vec()),
+        ("rekey_request_packet", sealed(&keys[0], control, 4_240, true, &request)),
+        ("rekey_response_packet", sealed(&keys[1], control, 2_901, true, &response)),
+        ("ping_epoch1_packet", sealed_with(&turning_key, control, flags, 4_242, &ping)),
+        ("rekey_turned_packet", sealed_with(&keys[2], control, odd, 2_903, &turned)),
+        ("rekey_request_plaintext", request),
+        ("rekey_response_plaintext", response),
+        ("rekey_turned_plaintext", turned),
+    ]
+}
+
 fn expected() -> Blocks {
     let mut blocks = vectors();
     let (to_server, to_client) = (blocks["c2s_key0"].clone(), blocks["s2c_key0"].clone());
@@ -290,11 +353,12 @@ fn expected() -> Blocks {
     blocks.insert("prologue".into(), prologue);
     blocks.insert("offer".into(), offer.write().to_vec());
     blocks.insert("answer".into(), answer.write().to_vec());
-    // What is reserved, and a key that the example does not need.
-    let left_out = ["root1", "c2s_key1", "s2c_key1"];
-    for name in left_out.into_iter().chain(["ping_epoch1_packet", "server_eph_pub"]) {
-        blocks.remove(name).expect("a name of the vectors");
+    for (name, bytes) in rekey(&blocks["root0"]) {
+        let vector = blocks.insert(name.to_owned(), bytes.clone());
+        assert_eq!(vector, Some(bytes), "{name} is not the vector");
     }
+    // A key that the example does not need.
+    blocks.remove("server_eph_pub").expect("a name of the vectors");
     blocks
 }
 

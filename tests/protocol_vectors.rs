@@ -131,7 +131,8 @@ impl Vectors {
         let public = (dh::public_of(&server), dh::public_of(&client));
         let shared = dh::agree(&server, &public.1).expect("a good point");
         assert_eq!(*shared, *dh::agree(&client, &public.0).expect("a good point"));
-        let next = root.clone().next(1, &public.0, &public.1, &shared);
+        let mut next = root.clone();
+        next.advance(1, &public.0, &public.1, &shared);
         [root, next]
     }
 

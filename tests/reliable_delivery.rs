@@ -125,6 +125,7 @@ impl Scene {
                 path_secret: [1, 2],
                 budget,
                 rules: Default::default(),
+                rekey: Default::default(),
             })
         });
         let admission = Admission {
@@ -133,6 +134,7 @@ impl Scene {
             player: 42,
             client_to_server: root.client_to_server(0),
             server_to_client: root.server_to_client(0),
+            root,
             spawn: None,
             entity: EntityId::from_parts(1, 1),
             seat: 0,

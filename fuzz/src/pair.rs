@@ -77,6 +77,7 @@ impl Pair {
             path_secret: [1, 2],
             budget: BudgetRange::default(),
             rules: Rules::default(),
+            rekey: Default::default(),
         };
         let address = SocketAddr::from(([203, 0, 113, 7], 40_000));
         let mut sessions = Sessions::new(config);
@@ -86,6 +87,7 @@ impl Pair {
             player: 42,
             client_to_server: root.client_to_server(0),
             server_to_client: root.server_to_client(0),
+            root,
             examiner: None,
             spawn: None,
             entity: EntityId::from_parts(1, 1),

@@ -7,9 +7,10 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use tidelock::connection::{
-    Admission, BudgetRange, CloseReason, Rules, Sessions, SessionsConfig, Sink, Slot,
+    Admission, BudgetRange, CloseReason, RekeyPolicy, Rules, Sessions, SessionsConfig, Sink, Slot,
 };
 use tidelock::crypto::aead::PacketKey;
+use tidelock::crypto::schedule::Root;
 use tidelock::limits::DATAGRAM_MAX;
 use tidelock::metrics::{Counter, Counters};
 use tidelock::time::Nanos;
@@ -79,6 +80,7 @@ fn admission(id: ConnectionId, address: SocketAddr, now: Nanos) -> Admission {
         client_to_server: CLIENT_KEY,
         server_to_client: SERVER_KEY,
         examiner: None,
+        root: Root::from_bytes([0x77; 32]),
         spawn: None,
         entity: EntityId::from_parts(1, 1),
         seat: 0,
@@ -116,6 +118,7 @@ impl Peer {
             path_secret: [1, 2],
             budget,
             rules: Rules::default(),
+            rekey: RekeyPolicy::default(),
         };
         let now = Nanos::from_ms(1_000_000);
         let id = ConnectionId::from_parts(3, SLOT, 0x123);

@@ -71,6 +71,12 @@ pub(super) struct Overrides {
     /// Centimetres from which players see each other.
     #[arg(long, env = "TIDELOCK_PLAYER_RADIUS")]
     pub(super) player_radius: Option<f32>,
+    /// Seconds after which a session gets new keys: 5 to 3600.
+    #[arg(long, env = "TIDELOCK_REKEY_SECONDS")]
+    pub(super) rekey_seconds: Option<u32>,
+    /// Bytes, both directions together, after which a session gets new keys.
+    #[arg(long, env = "TIDELOCK_REKEY_BYTES")]
+    pub(super) rekey_bytes: Option<u64>,
     /// Folder of lock, admin socket and development keys.
     #[arg(long, env = "TIDELOCK_RUN_DIR")]
     pub(super) run_dir: Option<PathBuf>,
@@ -93,6 +99,8 @@ impl Overrides {
         set(&mut config.server.io, io);
         set(&mut config.replication.budget_bytes, &self.budget);
         set(&mut config.interest.player, &self.player_radius);
+        set(&mut config.rekey.seconds, &self.rekey_seconds);
+        set(&mut config.rekey.bytes, &self.rekey_bytes);
         if let Some(players) = self.players {
             config.world.players = players;
             config.world.entities = config.world.entities.max(players);

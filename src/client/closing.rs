@@ -15,6 +15,8 @@ pub enum CloseReason {
     Disconnected(DisconnectReason),
     /// Nothing was received for 15 s.
     TimedOut,
+    /// The server never asked for new keys, and the old ones have served as long as they may.
+    WornOut,
 }
 
 impl CloseReason {
@@ -25,6 +27,7 @@ impl CloseReason {
             Self::Refused(status) => status.text(),
             Self::Disconnected(reason) => reason.text(),
             Self::TimedOut => "The server does not answer.",
+            Self::WornOut => DisconnectReason::Exhausted.text(),
         }
     }
 
@@ -32,7 +35,7 @@ impl CloseReason {
     /// thrown out.
     pub const fn may_resume(self) -> bool {
         match self {
-            Self::TimedOut => true,
+            Self::TimedOut | Self::WornOut => true,
             Self::Left | Self::Refused(_) => false,
             Self::Disconnected(reason) => matches!(
                 reason,

@@ -18,9 +18,9 @@ use crate::reliable::{
 use crate::time::Nanos;
 use crate::units::EntityId;
 use crate::wire::{
-    Channel, ControlMessage, Direction, Flags, FragmentHeader, Message, Messages, Reader,
-    ReliableHandshake, Stage, decompress, is_allowed, parse_reliable, raw_len, read_create_entity,
-    read_remove_entity, reliable_head, to_client, to_server,
+    Channel, ControlMessage, Direction, DisconnectReason, Flags, FragmentHeader, Message, Messages,
+    Reader, ReliableHandshake, Stage, decompress, is_allowed, parse_reliable, raw_len,
+    read_create_entity, read_remove_entity, reliable_head, to_client, to_server,
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -264,7 +264,7 @@ impl Session {
         let Delivery { endpoint, pool, next_packet, .. } = &mut **delivery;
         if endpoint.has_failed(now) {
             // What was promised cannot be kept, so nothing more is.
-            self.leave(now);
+            self.leave(now, DisconnectReason::Left);
             return self.poll_urgent(now, out);
         }
         if let Some(hello) = endpoint.hello_due(now) {

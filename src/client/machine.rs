@@ -22,8 +22,8 @@ use crate::limits::{DATAGRAM_MAX, DATAGRAM_MIN, TIMEOUT_MS};
 use crate::time::{Entropy, Nanos};
 use crate::units::Tick;
 use crate::wire::{
-    Channel, ConnectionId, ControlMessage, Direction, Flags, Header, InputFrame, Messages, Stage,
-    control_kind, is_allowed, put_enter_to_world, put_input_frames, to_client,
+    Channel, ConnectionId, ControlMessage, Direction, DisconnectReason, Flags, Header, InputFrame,
+    Messages, Stage, control_kind, is_allowed, put_enter_to_world, put_input_frames, to_client,
 };
 use std::sync::Arc;
 
@@ -69,6 +69,8 @@ pub enum Event {
     Moved(ConnectionId),
     /// There is a new resume ticket: a program that wants to survive its own end keeps it.
     Ticket,
+    /// The server asks for new keys, and repeats that: call `answer_rekey`.
+    RekeyRequested,
     /// A snapshot was applied.
     Snapshot(Applied),
     /// A snapshot was older than the newest applied one.
@@ -228,7 +230,7 @@ impl Client {
     pub fn leave(&mut self, now: Nanos) {
         match &mut self.link {
             Link::Connecting(_) => self.link = Link::Closed(CloseReason::Left),
-            Link::Open(session) => session.leave(now),
+            Link::Open(session) => session.leave(now, DisconnectReason::Left),
             Link::Closed(_) => {}
         }
     }
@@ -378,6 +380,11 @@ impl Client {
             }
             match session.handle_control(now, opened.sequence, control)? {
                 ControlOutcome::Nothing => {}
+                ControlOutcome::RekeyRequested if event == Event::Nothing => {
+                    event = Event::RekeyRequested;
+                }
+                // It is repeated, and nothing else is.
+                ControlOutcome::RekeyRequested => {}
                 ControlOutcome::Moved => event = Event::Moved(session.connection()),
                 ControlOutcome::Confirmed => {
                     self.enter_next = now;
@@ -415,9 +422,16 @@ impl Client {
             Link::Open(session) => session,
         };
         if session.has_left() || session.is_timed_out(now) {
-            let left = session.is_leaving();
-            self.close(if left { CloseReason::Left } else { CloseReason::TimedOut });
+            let reason = match session.leaves_for {
+                _ if !session.is_leaving() => CloseReason::TimedOut,
+                DisconnectReason::Exhausted => CloseReason::WornOut,
+                _ => CloseReason::Left,
+            };
+            self.close(reason);
             return None;
+        }
+        if session.keys().are_worn_out(now) {
+            session.leave(now, DisconnectReason::Exhausted);
         }
         if let Some(length) = session.poll_urgent(now, out) {
             return Some(length);

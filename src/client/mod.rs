@@ -24,6 +24,7 @@ mod machine;
 mod overlay;
 mod prediction;
 mod resumption;
+mod rekey;
 mod session;
 mod smoothing;
 mod snapshot;

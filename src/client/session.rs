@@ -6,7 +6,7 @@ use super::acks::{Processed, Rtt, Sent};
 use super::delivery::Delivery;
 use super::error::ClientError;
 use super::identity::Identity;
-use crate::crypto::aead::PacketKey;
+use super::rekey::Keys;
 use crate::crypto::integrity::{KeyTable, Question};
 use crate::crypto::replay::ReplayWindow;
 use crate::crypto::schedule::Root;
@@ -36,6 +36,8 @@ pub(super) enum ControlOutcome {
     Confirmed,
     /// The session has another id.
     Moved,
+    /// The server asks for new keys.
+    RekeyRequested,
     Disconnected(DisconnectReason),
 }
 
@@ -84,14 +86,14 @@ pub(super) struct Session {
     exporter: Zeroizing<[u8; 32]>,
     /// Next CryptoTest while unconfirmed, next Disconnect while leaving.
     next_step: Nanos,
-    /// Disconnects still to be sent, once the client leaves.
+    /// Disconnects still to be sent, once the client leaves, and why it does.
     farewells: Option<u8>,
+    pub(super) leaves_for: DisconnectReason,
     crypto_test: [u8; 16],
     sent: Sent,
     /// Reliable messages, once there are any.
     pub(super) delivery: Option<Box<Delivery>>,
-    seal_key: PacketKey,
-    open_key: PacketKey,
+    keys: Keys,
 }
 
 impl Session {
@@ -117,17 +119,17 @@ impl Session {
             exporter: Zeroizing::new(root.exporter()),
             next_step: now,
             farewells: None,
+            leaves_for: DisconnectReason::Left,
             crypto_test,
             sent: Sent::default(),
             delivery: None,
-            seal_key: PacketKey::new(&root.client_to_server(0)),
-            open_key: PacketKey::new(&root.server_to_client(0)),
+            keys: Keys::new(root, now),
         }
     }
 
     /// Asks for what an arriving packet touches.
     pub(super) fn anticipate(&self, hint: &impl Hint) {
-        hint.soon(from_ref(&self.open_key));
+        hint.soon(from_ref(self.keys.opening()));
         hint.soon(from_ref(&self.window));
         hint.soon(from_ref(&self.processed));
         hint.soon(from_ref(&self.heard_at));
@@ -162,10 +164,7 @@ impl Session {
             return Err(ClientError::Connection);
         }
         self.window.peek(header.sequence).map_err(|_| ClientError::Replay)?;
-        if header.flags.contains(Flags::REKEY) {
-            return Err(ClientError::Epoch);
-        }
-        let plaintext: &'a [u8] = self.open_key.open(datagram).map_err(|_| ClientError::Open)?;
+        let plaintext: &'a [u8] = self.keys.open(now, header, datagram)?;
         self.window.commit(header.sequence);
         self.heard_at = now;
         self.identity.opened(header.connection, now);
@@ -225,9 +224,15 @@ impl Session {
             ControlMessage::CheckIntegrity { index, role: IntegrityRole::Question, bytes } => {
                 self.question_due = Some(Question { index, nonce: bytes });
             }
+            ControlMessage::RekeyRequest(part) => {
+                if self.keys.handle_request(part, now)? {
+                    return Ok(ControlOutcome::RekeyRequested);
+                }
+            }
             ControlMessage::CheckIntegrity { .. }
             | ControlMessage::CryptoTestAck(_)
-            | ControlMessage::CryptoTest(_) => {
+            | ControlMessage::CryptoTest(_)
+            | ControlMessage::RekeyResponse(_) => {
                 return Err(ClientError::Unexpected);
             }
         }
@@ -239,9 +244,20 @@ impl Session {
         self.is_elsewhere = true;
     }
 
+    /// The keys: what is asked of them, and how they fare.
+    pub(super) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Takes part in the rekey that the server asked for.
+    pub(super) fn answer_rekey(&mut self, secret: [u8; 32], now: Nanos) {
+        self.keys.answer(secret, now);
+    }
+
     /// Starts to leave: from now on nothing but Disconnects is sent.
-    pub(super) fn leave(&mut self, now: Nanos) {
+    pub(super) fn leave(&mut self, now: Nanos, reason: DisconnectReason) {
         if self.farewells.is_none() {
+            self.leaves_for = reason;
             self.farewells = Some(DISCONNECT_REPEATS);
             self.next_step = now;
         }
@@ -268,7 +284,7 @@ impl Session {
             }
             self.farewells = Some(left - 1);
             self.next_step = now.plus(Nanos::from_ms(DISCONNECT_INTERVAL_MS));
-            let goodbye = ControlMessage::Disconnect { reason: DisconnectReason::Left, retry_s: 0 };
+            let goodbye = ControlMessage::Disconnect { reason: self.leaves_for, retry_s: 0 };
             return Some(self.send_control(now, goodbye, out));
         }
         if self.stage == Stage::Unconfirmed && now >= self.next_step {
@@ -276,8 +292,12 @@ impl Session {
             return Some(self.send_control(now, ControlMessage::CryptoTest(self.crypto_test), out));
         }
         // A server that asks an unconfirmed client has got its CryptoTest, perhaps from elsewhere.
-        let nonce = self.pong_due.take()?;
-        Some(self.send_control(now, ControlMessage::Pong { nonce, clock_us: now.as_us() }, out))
+        if let Some(nonce) = self.pong_due.take() {
+            let pong = ControlMessage::Pong { nonce, clock_us: now.as_us() };
+            return Some(self.send_control(now, pong, out));
+        }
+        let answer = self.keys.poll_answer(now)?;
+        Some(self.send_control(now, answer, out))
     }
 
     /// Answers an integrity check if there is a question, and a key for it in `table`.
@@ -323,7 +343,7 @@ impl Session {
         if self.is_leaving() || self.stage == Stage::Unconfirmed {
             return next.min(self.next_step);
         }
-        next = next.min(self.ping_due());
+        next = next.min(self.ping_due()).min(self.keys.next_timeout());
         if let Some(delivery) = &self.delivery {
             next = next.min(delivery.due());
         }
@@ -384,7 +404,7 @@ impl Session {
         self.is_elsewhere = false;
         let end = writer.finish().expect("own messages are far smaller than a datagram");
         debug_assert!(end >= HEADER_LEN);
-        self.seal_key.seal(&mut out[..end + TAG_LEN]);
+        self.keys.seal(&mut out[..end + TAG_LEN]);
         self.sent.note(self.sequence, now);
         self.spoke_at = now;
         end + TAG_LEN

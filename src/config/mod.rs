@@ -5,11 +5,13 @@
 //! flags in `cli`.
 
 mod flood;
+mod rekey;
 mod shards;
 mod strict;
 mod waf;
 
 pub use flood::LimitsConfig;
+pub use rekey::RekeyConfig;
 pub use shards::{SHARDS_MAX, ShardCount};
 pub use waf::{IntegrityConfig, MessagesConfig, ScoresConfig, WafConfig};
 
@@ -44,6 +46,8 @@ pub struct Config {
     pub waf: WafConfig,
     /// Socket memory.
     pub net: NetConfig,
+    /// When keys are replaced.
+    pub rekey: RekeyConfig,
 }
 
 /// `[server]`
@@ -287,7 +291,7 @@ impl Config {
 
     /// Checks what the types cannot: ranges and relations.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let Config { server, world, interest, replication, limits: flood, waf, net } = self;
+        let Config { server, world, interest, replication, limits: flood, waf, net, rekey } = self;
         if TickRate::from_hz(server.tick_rate).is_none() {
             return wrong("server.tick_rate", server.tick_rate, "30, 60 or 120");
         }
@@ -323,7 +327,8 @@ impl Config {
         flood.check(server.tick_rate)?;
         waf.check()?;
         within("net.receive_buffer_bytes", net.receive_buffer_bytes, 1 << 16, 1 << 30)?;
-        within("net.send_buffer_bytes", net.send_buffer_bytes, 1 << 16, 1 << 30)
+        within("net.send_buffer_bytes", net.send_buffer_bytes, 1 << 16, 1 << 30)?;
+        rekey.check()
     }
 
     /// The settings for `shards` shards, checked: `auto` comes to a number only on a machine.
@@ -417,6 +422,8 @@ mod tests {
             let error = error_of(&format!("[replication]\n{key} = 1171"));
             assert!(error.contains(key) && error.contains("1170"), "{error}");
         }
+        assert!(error_of("[rekey]\nseconds = 4").contains("5 to 3600"));
+        assert!(error_of("[rekey]\nbytes = 65535").contains("65536 to 1000000000"));
         assert!(error_of("[server]\ncores = \"x\"").contains("server.cores"));
         assert!(error_of("[world]\nplayers = 9\nentities = 8").contains("world.entities"));
         let error = error_of("[server]\ntick_rate = \"fast\"");

@@ -178,7 +178,7 @@ impl Sent {
 
 /// Scatters 64 bits (the finalizer of splitmix64). Not cryptography: a client that predicts which
 /// sequence is left out can only lie to itself about what it has received.
-fn mix(seed: u64) -> u64 {
+pub(super) fn mix(seed: u64) -> u64 {
     let z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);

@@ -4,6 +4,7 @@
 //! to pass on.
 
 use crate::crypto::integrity::Examiner;
+use crate::crypto::schedule::Root;
 use crate::time::Nanos;
 use crate::units::EntityId;
 use crate::wire::{ConnectionId, DisconnectReason};
@@ -25,6 +26,8 @@ pub struct Admission {
     pub server_to_client: [u8; 32],
     /// What it takes to ask for the keys of the client's build, if there are any.
     pub examiner: Option<Examiner>,
+    /// What the keys of later epochs are made from, and those two were.
+    pub root: Root,
     /// Where the backend wants the player to appear: x, y, z in centimetres.
     pub spawn: Option<[i32; 3]>,
     /// The entity that the player will be.

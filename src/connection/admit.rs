@@ -1,8 +1,8 @@
 //! Phase admit: the checks that need no cryptography, in the order that the protocol fixes.
 //!
-//! Length → header → slot and generation → source address → replay window (peek) → rates (peek) →
-//! key epoch. Changes nothing at all: whatever fails here, anybody may have sent. Called by the
-//! shard, or by `handle_datagram`, per datagram or batch.
+//! Length → header → slot and generation → source address → replay window (peek) → rates (peek).
+//! Changes nothing at all: whatever fails here, anybody may have sent. By the epoch `open` then
+//! finds the key. Called by the shard, or by `handle_datagram`, per datagram or batch.
 //!
 //! A datagram that names no session here gets a second look in a batch: it may be for one that has
 //! moved away and is handed on then, or have been handed on to one that has moved here. So does one
@@ -15,7 +15,7 @@ use super::table::{Ingress, Sessions};
 use crate::limits::{DATAGRAM_MAX, DATAGRAM_MIN};
 use crate::metrics::{Counters, DropReason};
 use crate::time::Nanos;
-use crate::wire::{ConnectionId, Flags, Header};
+use crate::wire::{ConnectionId, Header};
 use std::net::SocketAddr;
 
 /// A datagram that is worth opening. Says nothing about who sent it.
@@ -183,7 +183,7 @@ impl Ingress {
         if self.endpoint == Endpoint::from(from) { Ok(()) } else { Err(DropReason::Address) }
     }
 
-    /// The other checks of one session: replay window, rates, key epoch.
+    /// The other checks of one session: replay window, rates.
     #[inline]
     pub(super) fn check(
         &self,
@@ -193,10 +193,6 @@ impl Ingress {
         rates: &ClientRates,
     ) -> Result<(), DropReason> {
         self.window.peek(header.sequence).map_err(|_| DropReason::Replay)?;
-        self.caps.peek(length, rates, now)?;
-        if header.flags.intersects(Flags::REKEY) {
-            return Err(DropReason::Epoch);
-        }
-        Ok(())
+        self.caps.peek(length, rates, now)
     }
 }

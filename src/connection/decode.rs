@@ -10,6 +10,7 @@ use super::batch::Batch;
 use super::budgets::is_input;
 use super::open::{Opened, plaintext};
 use super::table::{Sessions, Slot, State};
+use crate::crypto::secret::Secret;
 use crate::metrics::{Counter, Counters, DropReason};
 use crate::time::Nanos;
 use crate::wire::{
@@ -34,6 +35,9 @@ pub trait Sink {
     fn closed(&mut self, slot: Slot, reason: CloseReason);
     /// The client of the session in `slot` is at another address from now on.
     fn readdressed(&mut self, _slot: Slot, _address: SocketAddr) {}
+    /// From now on packets to `slot` are sealed with `key`, that of `epoch`, which was not told
+    /// before, or by another table.
+    fn rekeyed(&mut self, _slot: Slot, _epoch: u16, _key: &Secret) {}
     /// Nothing is forwarded from `slot` any more. It can be given to another session.
     fn released(&mut self, _slot: Slot) {}
     /// The client in `slot` sent bytes for the game on a reliable channel: each message once, those
@@ -339,8 +343,12 @@ impl Sessions {
             ControlMessage::CheckIntegrity { index: key, role: IntegrityRole::Answer, bytes } => {
                 return self.take_answer(index, key, &bytes, pass.counters);
             }
+            ControlMessage::RekeyResponse(part) => {
+                self.take_rekey_part(index, part, pass.now).map_err(|_| UNEXPECTED)?;
+            }
             ControlMessage::CheckIntegrity { .. }
             | ControlMessage::CryptoTestAck(_)
+            | ControlMessage::RekeyRequest(_)
             | ControlMessage::Moved { .. } => {
                 return Err(UNEXPECTED);
             }

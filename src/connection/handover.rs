@@ -18,6 +18,7 @@ use super::congestion::Control;
 use super::integrity::Watch;
 use super::liveness::{Pending, TIMEOUT};
 use super::path::Route;
+use super::rekey::Rekey;
 use super::table::{Flow, Ingress, Keys, Origin, Sessions, Slot, State};
 use super::tickets::Outbox;
 use super::violations::Violations;
@@ -63,6 +64,8 @@ pub struct HandedOver {
     /// Reliable messages under way, if there are any.
     reliable: Option<Box<Packed>>,
     outbox: Outbox,
+    /// A rekey under way goes on where it is.
+    rekey: Rekey,
 }
 
 const _: () = {
@@ -133,6 +136,7 @@ impl Sessions {
             route: self.route[index],
             reliable: self.delivery.pack(index),
             outbox: self.outbox[index].clone(),
+            rekey: self.rekey[index].take(),
         };
         self.release(index);
         self.route[index] = Route::left_behind(now);
@@ -167,6 +171,7 @@ impl Sessions {
         self.origin[index] = handed.origin;
         self.route[index] = handed.route;
         self.outbox[index] = handed.outbox;
+        self.rekey[index] = handed.rekey.arrived();
         self.transfer[index] = Transfer { former, announce_at: now, ..Transfer::NONE };
         self.delivery.unpack(index, handed.reliable);
         self.live += 1;

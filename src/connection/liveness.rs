@@ -9,6 +9,7 @@
 
 use super::admission::CloseReason;
 use super::decode::Sink;
+use super::rekey::Tended;
 use super::table::{FAR, Sessions, Slot, State};
 use crate::crypto::integrity::Question;
 use crate::limits::{
@@ -115,6 +116,7 @@ impl Sessions {
             }
         }
         self.poll_at = 0;
+        self.restock();
         None
     }
 
@@ -156,26 +158,15 @@ impl Sessions {
             sink.closed(slot, CloseReason::Unconfirmed);
             return None;
         }
-        let end = if now.since(self.ingress[index].heard) >= TIMEOUT {
-            counters.add(Counter::TimedOut, 1);
-            Some((DisconnectReason::TimedOut, CloseReason::TimedOut))
-        } else if self.failed_opens[index] >= FAILED_OPENS_MAX || self.flow[index].sent.is_over() {
-            Some((DisconnectReason::Exhausted, CloseReason::Exhausted))
-        } else if now >= self.watch[index].due && self.examine(index, stage, now, counters) {
-            counters.add(Counter::Violations, 1);
-            Some((DisconnectReason::Violation, CloseReason::Violation))
-        } else if self.delivery.has_failed(index, now) {
-            counters.add(Counter::Undelivered, 1);
-            Some((DisconnectReason::TimedOut, CloseReason::Undelivered))
-        } else {
-            None
+        let request = match self.find_end(index, stage, now, counters, sink) {
+            Ok(request) => request,
+            Err((reason, close)) => {
+                self.say_farewell(index, reason, counters);
+                sink.closed(slot, close);
+                return self.repeat_farewell(index, now, out);
+            }
         };
-        if let Some((reason, close)) = end {
-            self.say_farewell(index, reason, counters);
-            sink.closed(slot, close);
-            return self.repeat_farewell(index, now, out);
-        }
-        let length = self.write_due(index, now, out);
+        let length = self.write_due(index, now, out, request);
         let mut length = length.or_else(|| self.write_reliable(index, now, out, counters));
         if length.is_none() && self.outbox[index].due() <= now {
             length = self.write_ticket(index, now, out);
@@ -184,8 +175,53 @@ impl Sessions {
         length
     }
 
-    /// One packet with everything that is due for a session; `None` when nothing is.
-    fn write_due(&mut self, index: usize, now: Nanos, out: &mut [u8]) -> Option<usize> {
+    /// Whether the session has come to its end, and why; if not, what its keys want to be said.
+    fn find_end(
+        &mut self,
+        index: usize,
+        stage: Stage,
+        now: Nanos,
+        counters: &Counters,
+        sink: &mut impl Sink,
+    ) -> Result<Option<ControlMessage>, (DisconnectReason, CloseReason)> {
+        if now.since(self.ingress[index].heard) >= TIMEOUT {
+            counters.add(Counter::TimedOut, 1);
+            return Err((DisconnectReason::TimedOut, CloseReason::TimedOut));
+        }
+        if self.failed_opens[index] >= FAILED_OPENS_MAX || self.flow[index].sent.is_over() {
+            return Err((DisconnectReason::Exhausted, CloseReason::Exhausted));
+        }
+        if now >= self.watch[index].due && self.examine(index, stage, now, counters) {
+            counters.add(Counter::Violations, 1);
+            return Err((DisconnectReason::Violation, CloseReason::Violation));
+        }
+        if self.delivery.has_failed(index, now) {
+            counters.add(Counter::Undelivered, 1);
+            return Err((DisconnectReason::TimedOut, CloseReason::Undelivered));
+        }
+        if now < self.rekey[index].due() {
+            return Ok(None);
+        }
+        match self.tend_keys(index, now, counters, sink) {
+            Tended::Kept => Ok(None),
+            Tended::Ask(request) => Ok(Some(request)),
+            Tended::WornOut => Err((DisconnectReason::Exhausted, CloseReason::Exhausted)),
+            Tended::Forged => {
+                counters.add(Counter::Violations, 1);
+                Err((DisconnectReason::Violation, CloseReason::Violation))
+            }
+        }
+    }
+
+    /// One packet with everything that is due for a session, `request` among it; `None` when
+    /// nothing is.
+    fn write_due(
+        &mut self,
+        index: usize,
+        now: Nanos,
+        out: &mut [u8],
+        request: Option<ControlMessage>,
+    ) -> Option<usize> {
         let flow = &self.flow[index];
         let ack = self.unacked[index] >= ACK_ELICITING_MAX
             || (self.unacked[index] > 0 && now.since(flow.processed.waiting_since) >= ACK_DELAY);
@@ -195,7 +231,7 @@ impl Sessions {
         let (crypto_test, pong) = (pending.crypto_test.take(), pending.pong.take());
         let question = self.watch[index].outgoing.take();
         let has_answers = crypto_test.is_some() || pong.is_some() || question.is_some();
-        if !ack && !ping && !announce && !has_answers {
+        if !ack && !ping && !announce && !has_answers && request.is_none() {
             return None;
         }
         if ping {
@@ -209,6 +245,7 @@ impl Sessions {
             pong.map(|nonce| ControlMessage::Pong { nonce, clock_us: now.as_us() }),
             // The nonce tells late answers apart; what counts is that any packet opens.
             ping.then_some(ControlMessage::Ping { nonce: now.0 }),
+            request,
             announce.then_some(ControlMessage::Moved { connection: self.ingress[index].id }),
             question.map(|Question { index, nonce: bytes }| ControlMessage::CheckIntegrity {
                 index,
@@ -287,8 +324,8 @@ impl Sessions {
         let gone_at = self.ingress[index].heard.plus(TIMEOUT);
         let ping_at = self.ping_at(index).min(self.route[index].ping_at());
         let ping_at = ping_at.min(self.outbox[index].due());
-        let ask_at = self.watch[index].due;
-        ping_at.min(gone_at).min(confirm_by).min(self.announce_at(index)).min(ask_at)
+        let rare = self.announce_at(index).min(self.rekey[index].due()).min(self.watch[index].due);
+        ping_at.min(gone_at).min(confirm_by).min(rare)
     }
 
     /// When the client of the session in `index` is to be told its new id; `FAR` if it knows.

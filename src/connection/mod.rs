@@ -1,9 +1,9 @@
 //! Established sessions of one shard: from datagrams to events, from payloads to datagrams.
 //!
 //! Owns: the table of sessions, the checks and their order, acknowledgment, congestion, liveness,
-//! caps, violations. Sans-IO: reads no clock, no random source, no socket; `now` is an argument.
-//! Never names the world. Called by the shard, which hands in datagrams and the `Sink` that
-//! receives their meaning.
+//! new keys, caps, violations. Sans-IO: reads no clock, no random source, no socket; `now` and
+//! secrets are arguments. Never names the world. Called by the shard, which hands in datagrams and
+//! the `Sink` that receives their meaning.
 //!
 //! Contract, in the order of a tick:
 //!
@@ -11,7 +11,7 @@
 //!   and `decode_batch` (the same checks, and the phases can be timed).
 //! - After the tick, per session that `has_entered`: `begin`, messages, `seal`.
 //! - What must arrive, at any time: `send_reliable`; the next calls of `poll_control` send it.
-//! - Then `poll_control` until it returns `None`.
+//! - Then `supply_secrets`, and `poll_control` until it returns `None`.
 //! - Between two ticks, a session may go to another table: `hand_over` there, `take_over` here.
 //!
 //! What a peer gets wrong is counted and never answered, logged or asserted; before a packet has
@@ -32,6 +32,7 @@ mod integrity;
 mod liveness;
 mod open;
 mod path;
+mod rekey;
 mod rules;
 mod seal;
 mod table;
@@ -50,6 +51,7 @@ pub use handover::HandedOver;
 pub use integrity::IntegrityPace;
 pub use liveness::Transmit;
 pub use open::Opened;
+pub use rekey::RekeyPolicy;
 pub use rules::{ClientRates, MessageBudgets, Rules, Scores};
 pub use seal::Begun;
 pub use table::{Sessions, SessionsConfig, Slot};

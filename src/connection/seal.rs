@@ -8,7 +8,7 @@
 use super::table::{Sessions, Slot, State};
 use crate::limits::{ACK_BLOCK_LEN, HEADER_LEN, TAG_LEN};
 use crate::time::Nanos;
-use crate::wire::{Channel, Flags, Header, Writer};
+use crate::wire::{Channel, FLAGS_AT, Flags, Header, Writer};
 
 /// A packet that has its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,9 +78,12 @@ impl Sessions {
     #[inline]
     pub fn seal(&mut self, slot: Slot, out: &mut [u8], plaintext_end: usize) -> usize {
         let index = usize::from(slot);
-        let keys = self.keys[index].as_ref().expect("begin found a session");
+        let keys = self.keys[index].as_mut().expect("begin found a session");
         let length = plaintext_end + TAG_LEN;
         self.flow[index].meter.sent(length);
+        keys.carried += length as u64;
+        // The epoch is that of the key, whatever it was when the packet was begun.
+        out[FLAGS_AT] |= keys.seals.0;
         keys.seal.seal(&mut out[..length]);
         length
     }

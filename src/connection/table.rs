@@ -19,6 +19,7 @@ use super::handover::Transfer;
 use super::integrity::Watch;
 use super::liveness::Pending;
 use super::path::Route;
+use super::rekey::{Rekey, RekeyPolicy, Supply};
 use super::rules::{ClientRates, Rules};
 use super::tickets::Outbox;
 use super::violations::Violations;
@@ -26,7 +27,7 @@ use crate::crypto::aead::PacketKey;
 use crate::crypto::replay::ReplayWindow;
 use crate::limits::{SLOTS_PER_SHARD, UNCONFIRMED_TIMEOUT_MS};
 use crate::time::{Nanos, TokenBucket};
-use crate::wire::{ConnectionId, Stage};
+use crate::wire::{ConnectionId, Flags, Stage};
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// Index of a session in its shard.
@@ -49,6 +50,8 @@ pub struct SessionsConfig {
     pub budget: BudgetRange,
     /// What clients may do, and what breaches cost.
     pub rules: Rules,
+    /// When keys are replaced.
+    pub rekey: RekeyPolicy,
 }
 
 /// What happens in a slot.
@@ -93,15 +96,40 @@ pub(super) struct Flow {
 const _: () = assert!(size_of::<Ingress>() == 64, "the checks before open cost one cache line");
 const _: () = assert!(size_of::<Flow>() == 128, "decode and egress cost two cache lines");
 
-/// The keys of a session, current epoch.
+/// The keys of a session, current epoch. While a rekey is under way, that of what is sealed is one
+/// ahead.
 pub(super) struct Keys {
     pub(super) open: PacketKey,
     pub(super) seal: PacketKey,
+    /// The flag for the parity of the epoch of either key.
+    pub(super) opens: Flags,
+    pub(super) seals: Flags,
+    /// Bytes of the datagrams opened and sealed in this epoch.
+    pub(super) carried: u64,
 }
 
 impl Keys {
+    /// Of epoch 0.
     pub(super) fn new(open: &[u8; 32], seal: &[u8; 32]) -> Self {
-        Self { open: PacketKey::new(open), seal: PacketKey::new(seal) }
+        Self {
+            open: PacketKey::new(open),
+            seal: PacketKey::new(seal),
+            opens: Flags::default(),
+            seals: Flags::default(),
+            carried: 0,
+        }
+    }
+
+    /// Packets open under the key of the next epoch from now on.
+    pub(super) fn open_with(&mut self, key: &[u8; 32]) {
+        self.open = PacketKey::new(key);
+        self.opens = self.opens.toggled(Flags::REKEY);
+    }
+
+    /// Packets are sealed under the key of the next epoch from now on.
+    pub(super) fn seal_with(&mut self, key: &[u8; 32]) {
+        self.seal = PacketKey::new(key);
+        self.seals = self.seals.toggled(Flags::REKEY);
     }
 }
 
@@ -139,6 +167,8 @@ pub struct Sessions {
     /// Reliable messages of those who have any.
     pub(super) delivery: Delivery,
     pub(super) outbox: Vec<Outbox>,
+    pub(super) rekey: Vec<Rekey>,
+    pub(super) supply: Supply,
     /// Where `poll_control` goes on.
     pub(super) poll_at: usize,
 }
@@ -161,6 +191,8 @@ impl Sessions {
         let origin = Origin { player: 0, spawn: None };
         let mut keys = Vec::with_capacity(capacity);
         keys.resize_with(capacity, || None);
+        let mut rekey = Vec::with_capacity(capacity);
+        rekey.resize_with(capacity, Rekey::empty);
         Self {
             config,
             live: 0,
@@ -182,6 +214,8 @@ impl Sessions {
             route: vec![Route::NONE; capacity],
             delivery: Delivery::new(capacity),
             outbox: vec![Outbox::empty(); capacity],
+            rekey,
+            supply: Supply::default(),
             poll_at: 0,
         }
     }
@@ -204,7 +238,8 @@ impl Sessions {
             + size_of::<Origin>()
             + size_of::<Transfer>()
             + size_of::<Route>()
-            + size_of::<Outbox>();
+            + size_of::<Outbox>()
+            + size_of::<Rekey>();
         row * self.config.capacity + self.delivery.memory_bytes()
     }
 
@@ -247,6 +282,8 @@ impl Sessions {
         self.transfer[slot] = Transfer::NONE;
         self.outbox[slot].clear();
         self.route[slot] = Route::new(self.config.path_secret, id, now);
+        self.rekey[slot] = Rekey::new(&admission.root, now);
+        self.plan_rekey(slot);
         self.live += 1;
         Ok(())
     }
@@ -350,6 +387,7 @@ impl Sessions {
         self.transfer[slot] = Transfer::NONE;
         self.route[slot] = Route::NONE;
         self.outbox[slot].clear();
+        self.rekey[slot].erase();
     }
 }
 

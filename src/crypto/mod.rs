@@ -20,6 +20,7 @@ mod oracles;
 pub mod reference;
 pub mod replay;
 pub mod schedule;
+pub mod secret;
 pub mod siphash;
 pub mod token;
 

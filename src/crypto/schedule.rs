@@ -33,6 +33,14 @@ impl Root {
         self.0
     }
 
+    /// Takes the secret out of its place, where zeros stay.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        let taken = self.clone();
+        self.0.zeroize();
+        taken
+    }
+
     /// The client's sending key in `epoch`.
     pub fn client_to_server(&self, epoch: u16) -> [u8; 32] {
         self.expand(b"c2s", epoch, &[])
@@ -53,18 +61,17 @@ impl Root {
         self.expand(b"exporter", 0, &[])
     }
 
-    /// The root of `epoch`, this being the one before it. `server_public` and `client_public` are
-    /// the fresh ephemeral keys of the rekey, `shared` their X25519.
-    #[must_use]
-    pub fn next(
-        self,
+    /// Becomes the root of `epoch`, being the one before it, which is overwritten. `server_public`
+    /// and `client_public` are the fresh ephemeral keys of the rekey, `shared` their X25519.
+    pub fn advance(
+        &mut self,
         epoch: u16,
         server_public: &[u8; 32],
         client_public: &[u8; 32],
         shared: &[u8; 32],
-    ) -> Self {
+    ) {
         let salt = Zeroizing::new(self.expand(b"rekey", epoch, &[server_public, client_public]));
-        Self(Prk::extract(&*salt, shared).0)
+        self.0 = Prk::extract(&*salt, shared).0;
     }
 
     /// HKDF-Expand with label(name, epoch, rest) = `"tdl1 "` ‖ name ‖ u16 epoch ‖ rest.
@@ -85,7 +92,8 @@ mod tests {
     #[test]
     fn every_derived_secret_differs_from_every_other() {
         let root = Root([1; 32]);
-        let next = root.clone().next(1, &[2; 32], &[3; 32], &[4; 32]);
+        let mut next = root.clone();
+        next.advance(1, &[2; 32], &[3; 32], &[4; 32]);
         let mut all = Vec::new();
         for root in [&root, &next] {
             all.extend([root.resume(), root.exporter(), root.to_bytes()]);
@@ -102,7 +110,9 @@ mod tests {
     #[test]
     fn a_rekey_binds_the_epoch_and_both_public_keys() {
         let next = |epoch, server: u8, client: u8| {
-            Root([1; 32]).next(epoch, &[server; 32], &[client; 32], &[4; 32]).to_bytes()
+            let mut root = Root([1; 32]);
+            root.advance(epoch, &[server; 32], &[client; 32], &[4; 32]);
+            root.to_bytes()
         };
         let base = next(1, 2, 3);
         assert!(

@@ -24,8 +24,10 @@ const FAREWELL_MAX: usize = HEADER_LEN + 16 + TAG_LEN;
 pub(super) struct Farewell {
     #[zeroize(skip)]
     pub(super) address: SocketAddr,
-    /// Seals the packets to the client, epoch 0.
+    /// Seals the packets to the client, the newest that its shard told of, and the epoch of it.
     pub(super) key: [u8; 32],
+    #[zeroize(skip)]
+    pub(super) epoch: u16,
     /// The id that the session had before it moved, if it did.
     #[zeroize(skip)]
     pub(super) former: Option<ConnectionId>,
@@ -56,7 +58,8 @@ impl Farewells {
         let mut bytes = [0; FAREWELL_MAX];
         let mut writer = Writer::new(&mut bytes[..FAREWELL_MAX - TAG_LEN]);
         let sequence = SEQUENCE_MAX - 1;
-        let flags = Flags::SEALED;
+        let is_odd = farewell.epoch & 1 == 1;
+        let flags = if is_odd { Flags::SEALED.with(Flags::REKEY) } else { Flags::SEALED };
         Header { connection: id, channel: Channel::Control, flags, sequence }.put(&mut writer);
         ControlMessage::Disconnect { reason: DisconnectReason::ShardLost, retry_s: 0 }
             .write(&mut writer);

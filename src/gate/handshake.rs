@@ -255,7 +255,7 @@ impl Gate {
         let session = Session { player: token.player_id, answer: None };
         let root = Root::from_handshake(&keys);
         let key = root.server_to_client(0);
-        let farewell = Farewell { address: arrival.from, key, former: None };
+        let farewell = Farewell { address: arrival.from, key, epoch: 0, former: None };
         let resumption = Resumption::new(root.resume(), random(entropy), token);
         counters.add(Counter::TicketsUsed, is_ticket.into());
         let replaces = self.open_session(arrival, token, (id, session, farewell), packet);
@@ -269,6 +269,7 @@ impl Gate {
             player: token.player_id,
             client_to_server: root.client_to_server(0),
             server_to_client: root.server_to_client(0),
+            root,
             spawn: token.spawn_point(),
             entity,
             seat,

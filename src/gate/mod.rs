@@ -264,6 +264,12 @@ impl Gate {
         self.sessions.readdress(id, address);
     }
 
+    /// A shard reports that it seals what it sends to `id` with the key of `epoch`. The client
+    /// takes packets under that key already.
+    pub fn rekeyed(&mut self, id: ConnectionId, epoch: u16, key: &[u8; 32]) {
+        self.sessions.rekeyed(id, epoch, key);
+    }
+
     /// A shard reports that the session that was to be `id` stays where it is, or that nothing is
     /// forwarded from `id` any more.
     pub fn released(&mut self, id: ConnectionId) {

@@ -329,6 +329,17 @@ impl Sessions {
         }
     }
 
+    /// The shard of `id` seals with another key from now on. Nothing if `id` is not alive.
+    pub(super) fn rekeyed(&mut self, id: ConnectionId, epoch: u16, key: &[u8; 32]) {
+        if self.session_mut(id).is_none() {
+            return;
+        }
+        if let Some(farewell) = &mut self.slot_mut(id).farewell {
+            farewell.key.copy_from_slice(key);
+            farewell.epoch = epoch;
+        }
+    }
+
     /// The id that the session `id` had before, while packets under it are still forwarded.
     pub(super) fn former(&self, id: ConnectionId) -> Option<ConnectionId> {
         let former = self.farewell(id)?.former?;
@@ -388,7 +399,7 @@ mod tests {
     }
 
     fn farewell() -> Farewell {
-        Farewell { address: ([127, 0, 0, 1], 1).into(), key: [0; 32], former: None }
+        Farewell { address: ([127, 0, 0, 1], 1).into(), key: [0; 32], epoch: 0, former: None }
     }
 
     proptest! {

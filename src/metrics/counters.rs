@@ -158,6 +158,12 @@ named_enum! {
         LingerExpired = "linger_expired",
         /// Entities without a session now (a gauge).
         Lingering = "lingering",
+        /// Rekeys begun.
+        RekeysStarted = "rekeys_started",
+        /// Rekeys that came to their end: the client uses the new keys.
+        RekeysCompleted = "rekeys_completed",
+        /// Sessions ended because their client did not take part in a rekey.
+        RekeysFailed = "rekeys_failed",
         /// Sessions now (a gauge).
         Sessions = "sessions",
         /// Players in the world now (a gauge).

@@ -322,6 +322,7 @@ pub(crate) fn shard_config(
         entry: EntryRules { seed: config.world.seed, spawn: config.world.spawn },
         canary_seed: u64::from_le_bytes(entropy.bytes()),
         path_secret: [entropy.bytes(), entropy.bytes()].map(u64::from_le_bytes),
+        rekey: config.rekey.policy(),
     }
 }
 

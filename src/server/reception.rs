@@ -317,6 +317,7 @@ impl<P: Premises> Reception<P> {
                         self.gate.lingers(id, entity, self.premises.now())
                     }
                     ToGate::Departed(entity) => self.gate.departed(entity),
+                    ToGate::Rekeyed(id, epoch, key) => self.gate.rekeyed(id, epoch, key.bytes()),
                     ToGate::Moved(id) => {
                         if !self.gate.moved(id) {
                             self.disconnect(Some(id), DisconnectReason::Replaced);

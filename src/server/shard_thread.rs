@@ -4,6 +4,7 @@ use super::supervisor::{Ties, name_of};
 use super::{StartError, port_failed, say};
 use crate::host::clock::Clock;
 use crate::host::cores;
+use crate::host::entropy::OsEntropy;
 use crate::metrics::Counters;
 use crate::net::{Backend, BoundSocket, Port, PortConfig, open_port};
 use crate::shard::{self, Shard, ShardConfig};
@@ -125,7 +126,7 @@ impl Recipe {
             .map_err(|error| StartError(format!("cannot open the network port: {error}")))?;
         let Ties { member, links, waiters, mail, pace } = ties;
         let counters = Arc::clone(&self.counters);
-        let mut shard = Shard::new(self.shard, member, links, mail, counters);
+        let mut shard = Shard::new(self.shard, member, links, mail, counters, Box::new(OsEntropy));
         // Nobody is there to hear it only if the server gave up meanwhile.
         let _ = ready.send(shard.memory_bytes());
         let port: &mut dyn Port = &mut *port;

@@ -10,6 +10,7 @@ use super::mail::{Fault, MESSAGES_PER_SESSION, RESERVED, ToGate, ToShard};
 use super::players::{Newcomer, Players};
 use super::{Sender, Shard};
 use crate::connection::{Admission, CloseReason, Sink, Slot};
+use crate::crypto::secret::Secret;
 use crate::metrics::{Counter, Counters, DropReason, Phase};
 use crate::net::{Datagram, Port};
 use crate::replicate::Replicator;
@@ -225,6 +226,7 @@ impl Shard {
         timer: &impl Timer,
     ) {
         let now = timer.now();
+        self.sessions.supply_secrets(&mut *self.entropy);
         let mut events = Events {
             players: &mut self.players,
             world: &mut self.world,
@@ -319,6 +321,15 @@ impl Sink for Events<'_> {
 
     fn readdressed(&mut self, slot: Slot, address: SocketAddr) {
         tell_address(self.to_gate, self.players.connection(slot), address, self.counters);
+    }
+
+    fn rekeyed(&mut self, slot: Slot, epoch: u16, key: &Secret) {
+        let id = self.players.connection(slot);
+        if self.to_gate.room() > RESERVED {
+            tell(self.to_gate, ToGate::Rekeyed(id, epoch, key.clone()), self.counters);
+        } else {
+            self.counters.drop(DropReason::QueueFull);
+        }
     }
 
     fn released(&mut self, slot: Slot) {

@@ -7,6 +7,7 @@ use super::meeting::Waiters;
 use super::page::Page;
 use super::queue::{self, Receiver, Sender};
 use crate::connection::{Admission, Scorers};
+use crate::crypto::secret::Secret;
 use crate::exchange::Member;
 use crate::limits::SLOTS_PER_SHARD;
 use crate::metrics::Histograms;
@@ -97,6 +98,9 @@ pub enum ToGate {
     Stayed(ConnectionId),
     /// Nothing comes under the former id of a session that has moved; its slot is free.
     Released(ConnectionId),
+    /// Packets to the session are sealed with this key, that of this epoch. Left out and counted as
+    /// the one above; then the player does not understand a farewell of the gate.
+    Rekeyed(ConnectionId, u16, Secret),
     /// What was recorded since the last window.
     Window(Box<Histograms>),
     /// A question of the gate, answered.
@@ -123,9 +127,9 @@ pub struct ShardEnd {
     pub from_gate: Receiver<ToShard>,
 }
 
-/// Messages each session causes at most from its shard to the gate.
+/// Messages each session causes at most from its shard to the gate, but for new keys.
 pub(super) const MESSAGES_PER_SESSION: usize = 4;
-/// Room that `Readdressed` leaves to the others.
+/// Room that `Readdressed` and `Rekeyed` leave to the others.
 pub(super) const RESERVED: usize = MESSAGES_PER_SESSION * SLOTS_PER_SHARD;
 
 /// A pair of connected ends.

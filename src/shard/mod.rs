@@ -37,12 +37,12 @@ pub use page::{Page, Report};
 pub use players::EntryRules;
 pub use queue::{Receiver, Sender};
 
-use crate::connection::{Batch, BudgetRange, Rules, Sessions, SessionsConfig, Slot};
+use crate::connection::{Batch, BudgetRange, RekeyPolicy, Rules, Sessions, SessionsConfig, Slot};
 use crate::exchange::Member;
 use crate::limits::{self, BATCH_MAX};
 use crate::metrics::{Counters, Histograms};
 use crate::replicate::{BLOCK, Replicator};
-use crate::time::Nanos;
+use crate::time::{Entropy, Nanos};
 use crate::units::{Tick, TickRate};
 use crate::wire::DisconnectReason;
 use crate::world::{Nearest, World, WorldConfig};
@@ -77,6 +77,8 @@ pub struct ShardConfig {
     pub canary_seed: u64,
     /// Random, secret: makes the nonces that tell whether a client is at another address.
     pub path_secret: [u64; 2],
+    /// When the keys of sessions are replaced.
+    pub rekey: RekeyPolicy,
 }
 
 /// A shard without a thread. See the module.
@@ -116,6 +118,8 @@ pub struct Shard {
     regroup: Option<Box<Regroup>>,
     /// What the gate wants to have explained at the end of the tick.
     question: Option<Box<Question>>,
+    /// Where the secrets of rekeys come from.
+    entropy: Box<dyn Entropy + Send>,
 }
 
 /// A packet whose snapshot is encoded and not yet sealed.
@@ -127,13 +131,15 @@ struct Pending {
 
 impl Shard {
     /// Allocates everything the shard will ever need. `member` is its part of the world, `links`
-    /// connects it with the other shards.
+    /// connects it with the other shards, `entropy` is asked for the secrets of new keys and for
+    /// nothing else.
     pub fn new(
         config: ShardConfig,
         member: Member<Page>,
         links: Links,
         gate: ShardEnd,
         counters: Arc<Counters>,
+        entropy: Box<dyn Entropy + Send>,
     ) -> Self {
         let world = WorldConfig { capacity: config.entities, rate: config.rate };
         Self {
@@ -147,6 +153,7 @@ impl Shard {
                 path_secret: config.path_secret,
                 budget: config.budget,
                 rules: config.rules,
+                rekey: config.rekey,
             }),
             world: World::new(world),
             replicator: Replicator::new(config.players, member.rows(), config.rate),
@@ -170,6 +177,7 @@ impl Shard {
             stopping: false,
             regroup: None,
             question: None,
+            entropy,
         }
     }
 
@@ -252,6 +260,7 @@ mod tests {
     use crate::config::SpawnRule;
     use crate::exchange::exchange;
     use crate::host::clock::Clock;
+    use crate::host::entropy::SeededEntropy;
     use crate::state::Kind;
 
     #[test]
@@ -266,13 +275,15 @@ mod tests {
             entry: EntryRules { seed: 1, spawn: SpawnRule::Uniform },
             canary_seed: 1,
             path_secret: [1, 2],
+            rekey: RekeyPolicy::default(),
         };
         let (gate, end) = pair();
         let page = Page::new(8, Kind::ALL.map(Kind::radius), 1.1);
         let (_, mut members) = exchange(1, 8, 0, &page);
         let member = members.remove(0);
         let links = links(1, 8, ForwardRoom::STEERED).1.remove(0);
-        let mut shard = Shard::new(config, member, links, end, Arc::new(Counters::default()));
+        let (counters, entropy) = (Arc::new(Counters::default()), Box::new(SeededEntropy(1)));
+        let mut shard = Shard::new(config, member, links, end, counters, entropy);
         shard.read_mail(&Clock::start());
         assert!(!shard.is_done());
         drop(gate);

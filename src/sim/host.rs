@@ -283,7 +283,10 @@ impl Host {
             self.regrouped = true;
             let Ties { member, links, mail, pace, waiters: _ } = ties;
             let counters = Arc::clone(&self.counters[place]);
-            let shard = Shard::new(self.configs[place], member, links, mail, counters);
+            let config = self.configs[place];
+            // Streams of their own, so that those of others stay as they were.
+            let secrets = Box::new(Dice::new(config.canary_seed, self.ghosts_seen));
+            let shard = Shard::new(config, member, links, mail, counters, secrets);
             let desk = Desk {
                 memory: shard.memory_bytes(),
                 shard,

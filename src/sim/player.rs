@@ -95,7 +95,7 @@ impl Player {
                     self.tally.shard_lost += 1;
                 }
                 CloseReason::Disconnected(_) => self.tally.disconnected += 1,
-                CloseReason::Left => {}
+                CloseReason::Left | CloseReason::WornOut => {}
             }
         }
         self.client.is_none() && now >= self.back_at
@@ -196,6 +196,9 @@ impl Player {
                 {
                     self.server = server;
                     self.once.accepted(header.sequence)?;
+                }
+                if client.is_rekey_requested() {
+                    client.answer_rekey(self.dice.bytes(), now.plus(self.offset));
                 }
                 self.take_note(event, truth)
             }

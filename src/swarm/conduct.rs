@@ -330,6 +330,7 @@ impl std::fmt::Display for CloseReason {
                 write!(f, "the server ended it, {}: {}", reason.name(), reason.text())
             }
             Self::TimedOut => f.write_str("nothing was heard for 15 s"),
+            Self::WornOut => f.write_str("its keys were worn out"),
         }
     }
 }

@@ -163,6 +163,21 @@ impl ReliableHandshake {
     }
 }
 
+/// One side's part in a rekey.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RekeyPart {
+    /// The epoch to come.
+    pub epoch: u16,
+    /// The sender's fresh X25519 public key.
+    pub public: [u8; 32],
+}
+
+impl RekeyPart {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, ReadError> {
+        Ok(Self { epoch: reader.u16()?, public: reader.array()? })
+    }
+}
+
 /// A message of channel Control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ControlMessage {
@@ -202,6 +217,10 @@ pub enum ControlMessage {
     },
     /// What the sender takes on channels 1 and 2, and with which ids it will begin there.
     ReliableHandshake(ReliableHandshake),
+    /// Asks for new keys.
+    RekeyRequest(RekeyPart),
+    /// Agrees to new keys.
+    RekeyResponse(RekeyPart),
     /// From now on the session has another id, and nothing else of it changes.
     Moved {
         /// The new id. It never names the socket of the gate.
@@ -237,6 +256,8 @@ impl ControlMessage {
             control::RELIABLE_HANDSHAKE => {
                 Self::ReliableHandshake(ReliableHandshake::read(&mut reader)?)
             }
+            control::REKEY_REQUEST => Self::RekeyRequest(RekeyPart::read(&mut reader)?),
+            control::REKEY_RESPONSE => Self::RekeyResponse(RekeyPart::read(&mut reader)?),
             control::MOVED => {
                 let connection = ConnectionId(reader.u32()?);
                 if connection.socket() == 0 {
@@ -271,6 +292,10 @@ impl ControlMessage {
                 writer.array(bytes);
             }
             Self::ReliableHandshake(hello) => hello.write(writer),
+            Self::RekeyRequest(part) | Self::RekeyResponse(part) => {
+                writer.u16(part.epoch);
+                writer.array(part.public);
+            }
             Self::Moved { connection } => writer.u32(connection.0),
         });
     }
@@ -286,6 +311,8 @@ impl ControlMessage {
             Self::CryptoTestAck(_) => control::CRYPTO_TEST_ACK,
             Self::CheckIntegrity { .. } => control::CHECK_INTEGRITY,
             Self::ReliableHandshake(_) => control::RELIABLE_HANDSHAKE,
+            Self::RekeyRequest(_) => control::REKEY_REQUEST,
+            Self::RekeyResponse(_) => control::REKEY_RESPONSE,
             Self::Moved { .. } => control::MOVED,
         }
     }
@@ -303,6 +330,11 @@ mod tests {
             ControlMessage::Ack,
             ControlMessage::CryptoTest(std::array::from_fn(|i| i as u8)),
             ControlMessage::CryptoTestAck([0xAA; CRYPTO_TEST_LEN]),
+            ControlMessage::RekeyRequest(RekeyPart { epoch: 0x0102, public: [7; 32] }),
+            ControlMessage::RekeyResponse(RekeyPart {
+                epoch: u16::MAX,
+                public: std::array::from_fn(|i| i as u8),
+            }),
             ControlMessage::Moved { connection: ConnectionId(0x00ab_c103) },
             ControlMessage::Moved { connection: ConnectionId(0xFFFF_FFFF) },
             ControlMessage::ReliableHandshake(ReliableHandshake {
@@ -365,7 +397,6 @@ mod tests {
             (control::MOVED, &[0, 0, 0, 0]),
             (control::CHECK_INTEGRITY, &[0, 0, 2, 0]),
             (control::CHECK_INTEGRITY, &[0, 0, 1, 1]),
-            (control::REKEY_REQUEST, &[]),
             (0, &[]),
             (255, &[]),
         ] {

@@ -49,6 +49,9 @@ impl ConnectionId {
     }
 }
 
+/// Where in a packet its flags are.
+pub const FLAGS_AT: usize = 5;
+
 /// How the messages of a packet are to be delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -127,6 +130,16 @@ impl Flags {
         self.0 & other.0 != 0
     }
 
+    /// With the bits of `other` the other way round.
+    pub const fn toggled(self, other: Self) -> Self {
+        Self(self.0 ^ other.0)
+    }
+
+    /// The bits that are in both.
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// The bits of both.
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -173,6 +186,7 @@ struct HeaderLayout {
 }
 
 const _: () = assert!(size_of::<HeaderLayout>() == HEADER_LEN);
+const _: () = assert!(std::mem::offset_of!(HeaderLayout, flags) == FLAGS_AT);
 
 impl Header {
     /// What all handshake packets start with.

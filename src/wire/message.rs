@@ -30,9 +30,9 @@ pub mod control {
     pub const CRYPTO_TEST_ACK: u8 = 11;
     /// Whether a client knows the keys of its build.
     pub const CHECK_INTEGRITY: u8 = 12;
-    /// Reserved: new keys.
+    /// Asks for new keys.
     pub const REKEY_REQUEST: u8 = 13;
-    /// Reserved: new keys.
+    /// Agrees to new keys.
     pub const REKEY_RESPONSE: u8 = 14;
     /// With which the client may come back.
     pub const RESUME_TICKET: u8 = 15;
@@ -107,7 +107,7 @@ const fn rule(direction: Direction, channel: Channel, kind: u8, from: Stage) -> 
 }
 
 /// Everything that may be said. What is not in this table is a violation.
-const ALLOWED: [Rule; 25] = {
+const ALLOWED: [Rule; 27] = {
     use Channel::{Control, ReliableOrdered, ReliableUnordered, Unreliable};
     use Direction::{ToClient, ToServer};
     use Stage::{Confirmed, Unconfirmed};
@@ -121,6 +121,7 @@ const ALLOWED: [Rule; 25] = {
         rule(ToServer, Control, control::RELIABLE_HANDSHAKE, Confirmed),
         rule(ToServer, ReliableOrdered, to_server::GAME_DATA, Confirmed),
         rule(ToServer, ReliableUnordered, to_server::GAME_DATA, Confirmed),
+        rule(ToServer, Control, control::REKEY_RESPONSE, Confirmed),
         rule(ToServer, Unreliable, to_server::ENTER_TO_WORLD, Confirmed),
         // Frames that overtake the packet with EnterToWorld are no fault; they move nobody.
         rule(ToServer, Unreliable, to_server::SYNC_ENTITY, Confirmed),
@@ -132,6 +133,7 @@ const ALLOWED: [Rule; 25] = {
         rule(ToClient, Control, control::CHECK_INTEGRITY, Confirmed),
         // It may overtake the CryptoTestAck.
         rule(ToClient, Control, control::RESUME_TICKET, Unconfirmed),
+        rule(ToClient, Control, control::REKEY_REQUEST, Confirmed),
         // A server moves players in the world only. The client may not have seen itself there yet.
         rule(ToClient, Control, control::MOVED, Confirmed),
         rule(ToClient, Unreliable, to_client::DELTA_SYNC, Confirmed),
@@ -358,6 +360,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(allowed, 2 * 3 + 9 * 2 + 7 * 3 + 7 * 2);
+        assert_eq!(allowed, 2 * 3 + 10 * 2 + 7 * 3 + 8 * 2);
     }
 }

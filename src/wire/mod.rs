@@ -37,7 +37,7 @@ mod ticket;
 
 pub use ack::AckBlock;
 pub use control::{
-    CRYPTO_TEST_LEN, ControlMessage, DisconnectReason, INTEGRITY_LEN, IntegrityRole,
+    CRYPTO_TEST_LEN, ControlMessage, DisconnectReason, INTEGRITY_LEN, IntegrityRole, RekeyPart,
     ReliableHandshake,
 };
 pub use crc::{CRC_LEN, packet_crc};
@@ -54,7 +54,7 @@ pub use handshake::{
     NOISE_MESSAGE_2_LEN, PROLOGUE_LEN, PublicToken, SEALED_TOKEN_LEN, TOKEN_NONCE_LEN,
     WIRE_VERSION,
 };
-pub use header::{Channel, ConnectionId, Flags, Header, HeaderError};
+pub use header::{Channel, ConnectionId, FLAGS_AT, Flags, Header, HeaderError};
 pub use input::{INPUT_FRAME_LEN, InputError, InputFrame, InputFrames, buttons, put_input_frames};
 pub use lz4::{CompressTable, compress, compressed_max, decompress, raw_len};
 pub use message::{

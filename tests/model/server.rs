@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tidelock::client::Ticket;
 use tidelock::config::SpawnRule;
-use tidelock::connection::BudgetRange;
+use tidelock::connection::{BudgetRange, RekeyPolicy};
 use tidelock::exchange::{Meeting, exchange};
 use tidelock::gate::{Gate, GateAction, GateConfig, Moment, TokenKey};
 use tidelock::host::entropy::SeededEntropy;
@@ -99,9 +99,17 @@ impl Server {
                     entry: EntryRules { seed, spawn: SpawnRule::Plaza },
                     canary_seed: seed,
                     path_secret: [seed, 2],
+                    rekey: RekeyPolicy::default(),
                 };
                 Desk {
-                    shard: Shard::new(config, member, links, end, Arc::new(Counters::default())),
+                    shard: Shard::new(
+                        config,
+                        member,
+                        links,
+                        end,
+                        Arc::new(Counters::default()),
+                        Box::new(SeededEntropy(seed)),
+                    ),
                     port: SimPort::new(
                         SocketAddr::from(([127, 0, 0, 1], 1)),
                         usize::MAX,
@@ -207,6 +215,7 @@ impl Server {
                         self.gate.lingers(id, entity, self.clock.0.get())
                     }
                     ToGate::Departed(entity) => self.gate.departed(entity),
+                    ToGate::Rekeyed(id, epoch, key) => self.gate.rekeyed(id, epoch, key.bytes()),
                     ToGate::Moved(id) => {
                         if !self.gate.moved(id) {
                             self.disconnect(Some(id), DisconnectReason::Replaced);

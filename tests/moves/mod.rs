@@ -1,17 +1,21 @@
 //! A gate, three tables of sessions and their players over a bad link, for `client_moves`.
 
+mod checks;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use tidelock::client::{Client, ClientError, Event, Scratch, State, Ticket};
-use tidelock::connection::{Batch, CloseReason, HandedOver, Sessions, SessionsConfig, Sink, Slot};
+use tidelock::connection::{
+    Batch, CloseReason, HandedOver, RekeyPolicy, Sessions, SessionsConfig, Sink, Slot,
+};
 use tidelock::exchange::exchange;
 use tidelock::gate::{Gate, GateAction, GateConfig, Moment, TokenKey};
 use tidelock::host::entropy::SeededEntropy;
 use tidelock::keys::{ServerKeys, TicketRequest};
-use tidelock::metrics::{Counter, Counters, DropReason};
+use tidelock::metrics::Counters;
 use tidelock::wire::snapshot::{OwnState, SnapshotHead};
 use tidelock::wire::*;
-use tidelock::{limits::TAG_LEN, time::Nanos, units::EntityId};
+use tidelock::{limits::TAG_LEN, time::Entropy, time::Nanos, units::EntityId};
 
 pub(crate) const TABLES: usize = 3;
 pub(crate) const PLAYERS: usize = 4;
@@ -110,11 +114,11 @@ pub(crate) fn address(player: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, 1, player as u8 + 1], 4_000))
 }
 
-pub(crate) fn table(place: usize, seed: u64) -> Table {
+pub(crate) fn table(place: usize, seed: u64, rekey: RekeyPolicy) -> Table {
     let (socket_index, capacity, tick_hz, path_secret) = (place as u8 + 1, SLOTS, 60, [seed, 2]);
     let (budget, rules) = Default::default();
     let config =
-        SessionsConfig { socket_index, capacity, tick_hz, seed, path_secret, budget, rules };
+        SessionsConfig { socket_index, capacity, tick_hz, seed, path_secret, budget, rules, rekey };
     Table {
         sessions: Sessions::new(config),
         counters: Counters::default(),
@@ -125,7 +129,7 @@ pub(crate) fn table(place: usize, seed: u64) -> Table {
 }
 
 impl Simulation {
-    pub(crate) fn new(seed: u64, weather: Weather) -> Self {
+    pub(crate) fn new(seed: u64, weather: Weather, rekey: RekeyPolicy) -> Self {
         println!("seed {seed}");
         let mut random = SeededEntropy(seed);
         let keys = ServerKeys::generate(&mut random);
@@ -172,7 +176,7 @@ impl Simulation {
             mute: false,
             gate,
             gate_counters: Counters::default(),
-            tables: (0..TABLES).map(|place| table(place, seed)).collect(),
+            tables: (0..TABLES).map(|place| table(place, seed, rekey)).collect(),
             under_way: BTreeMap::new(),
             sent: 0,
             nonces: BTreeSet::new(),
@@ -311,6 +315,10 @@ impl Simulation {
             Ok(_) => {}
             Err(reason) => *self.errors.entry(reason).or_default() += 1,
         }
+        let client = &mut player.client;
+        if client.is_rekey_requested() {
+            client.answer_rekey(self.random.bytes(), now);
+        }
     }
 
     pub(crate) fn clients_send(&mut self) {
@@ -360,6 +368,7 @@ impl Simulation {
             self.send(index, false, &out[..len]);
         }
         for place in 0..TABLES {
+            self.tables[place].sessions.supply_secrets(&mut self.random);
             loop {
                 let Table { sessions, counters, told, owner, .. } = &mut self.tables[place];
                 let packet = sessions.poll_control(now, &mut out, counters, told);
@@ -456,45 +465,17 @@ impl Simulation {
 
     /// Everybody joins in fair weather, then the weather turns.
     pub(crate) fn playing(seed: u64, weather: Weather) -> Self {
+        Self::playing_with(seed, weather, RekeyPolicy::default())
+    }
+
+    /// The same with keys that wear out as `rekey` says.
+    pub(crate) fn playing_with(seed: u64, weather: Weather, rekey: RekeyPolicy) -> Self {
         let fair = Weather { lost_percent: 0, repeated_percent: 0, jitter_ms: 10 };
-        let mut simulation = Self::new(seed, fair);
+        let mut simulation = Self::new(seed, fair, rekey);
         simulation.run_ms(1_000, None);
         let states = simulation.players.iter().map(|player| player.client.state());
         assert!(states.eq([State::InWorld; PLAYERS]));
         simulation.weather = weather;
         simulation
-    }
-
-    pub(crate) fn read(&self, counter: Counter) -> u64 {
-        self.tables.iter().map(|table| table.counters.read(counter)).sum()
-    }
-
-    pub(crate) fn dropped(&self, reason: DropReason) -> u64 {
-        self.tables.iter().map(|table| table.counters.dropped(reason)).sum()
-    }
-
-    /// Of the client's packets that reached the server, how many did not count.
-    pub(crate) fn missing(&self) -> u64 {
-        let reached: usize = self.players.iter().map(|player| player.reached.len()).sum();
-        reached as u64 - self.read(Counter::PacketsOpened)
-    }
-
-    pub(crate) fn check_drops(&self, expected: &[DropReason]) {
-        for &reason in DropReason::ALL.iter().filter(|reason| !expected.contains(reason)) {
-            assert_eq!(self.dropped(reason), 0, "{}", reason.name());
-        }
-    }
-
-    pub(crate) fn check_players(&self, hand_overs: u32, percent: usize) {
-        for player in &self.players {
-            assert_eq!(player.client.state(), State::InWorld);
-            assert!(player.hand_overs >= hand_overs, "{}", player.hand_overs);
-            let (all, applied) = (player.ticks.len(), player.applied.len());
-            assert!(applied * 100 > all * percent, "{applied} snapshots of {all} applied");
-            let acked = player.acked.len();
-            assert!(acked * 100 > all * percent, "{acked} snapshots of {all} acknowledged");
-            let sent = player.client.next_input() - 1;
-            assert!(sent - player.newest_input <= 5, "{} of {sent}", player.newest_input);
-        }
     }
 }

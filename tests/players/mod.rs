@@ -126,14 +126,18 @@ impl Player {
         let mut buffer = [0; 1500];
         while let Ok(len) = self.socket.recv(&mut buffer) {
             let datagram = &mut buffer[..len];
+            let now = self.clock.now();
             // Errors are counted by the client and looked at in the end.
-            let event = self.client.handle_datagram(self.clock.now(), datagram, &mut self.scratch);
+            let event = self.client.handle_datagram(now, datagram, &mut self.scratch);
             if let Ok(Event::Snapshot(_)) = event {
                 let tick = self.client.world().tick();
                 if self.tick > 0 {
                     self.longest_gap = self.longest_gap.max(tick - self.tick);
                 }
                 self.tick = tick;
+            }
+            if self.client.is_rekey_requested() {
+                self.client.answer_rekey(OsEntropy.bytes(), now);
             }
         }
         let mut out = [0; 1200];

@@ -12,8 +12,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tidelock::config::{InterestConfig, SpawnRule};
-use tidelock::connection::{Admission, BudgetRange};
+use tidelock::connection::{Admission, BudgetRange, RekeyPolicy};
 use tidelock::crypto::aead::PacketKey;
+use tidelock::crypto::schedule::Root;
 use tidelock::exchange::{Keeper, Meeting, Member, exchange};
 use tidelock::host::entropy::SeededEntropy;
 use tidelock::limits::{DATAGRAM_MAX, HEADER_LEN, SLOTS_PER_SHARD, TAG_LEN};
@@ -142,7 +143,14 @@ impl Desk {
         let (gate, end) = pair();
         let config = ShardConfig { socket_index: member.place() as u8 + 1, ..config };
         Self {
-            shard: Shard::new(config, member, links, end, Arc::new(Counters::default())),
+            shard: Shard::new(
+                config,
+                member,
+                links,
+                end,
+                Arc::new(Counters::default()),
+                Box::new(SeededEntropy(config.socket_index.into())),
+            ),
             port: Sink::new(players),
             gate,
             inbox: Vec::with_capacity(config.players),
@@ -227,6 +235,7 @@ impl Stage {
             entry: EntryRules { seed, spawn },
             canary_seed: 1,
             path_secret: [1, 2],
+            rekey: RekeyPolicy::default(),
         };
         let room = ForwardRoom::unsteered(shards, config.players);
         let desks = members.into_iter().zip(links(shards, config.entities, room).1);
@@ -275,6 +284,7 @@ impl Stage {
             client_to_server: key,
             server_to_client: [9; 32],
             examiner: None,
+            root: Root::from_bytes([8; 32]),
             spawn: None,
             entity: EntityId::from_parts(player as u32, 1),
             seat: player as u32,

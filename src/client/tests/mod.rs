@@ -5,6 +5,7 @@ mod integrity;
 mod joining;
 mod moving;
 mod resuming;
+mod rekey;
 mod snapshots;
 
 use super::{Client, ClientError, Event, Scratch, State, Ticket};
@@ -73,8 +74,12 @@ pub(super) struct FakeServer {
     pub(super) connection: ConnectionId,
     pub(super) sequence: u64,
     pub(super) exporter: [u8; 32],
-    open_key: PacketKey,
-    seal_key: PacketKey,
+    pub(super) open_key: PacketKey,
+    pub(super) seal_key: PacketKey,
+    /// Of the epoch that those two are of.
+    pub(super) root: Root,
+    /// Written into every header beside what a sealed packet has.
+    pub(super) parity: Flags,
     /// The secret of whoever resumes the session.
     pub(super) resume: [u8; 32],
 }
@@ -110,6 +115,8 @@ impl FakeServer {
             open_key: PacketKey::new(&root.client_to_server(0)),
             seal_key: PacketKey::new(&root.server_to_client(0)),
             resume: root.resume(),
+            parity: Flags::default(),
+            root,
         };
         (server, out.to_vec())
     }
@@ -124,6 +131,7 @@ impl FakeServer {
         self.sequence += 1;
         let mut out = vec![0; DATAGRAM_MAX];
         let flags = acks.map_or(Flags::SEALED, |_| Flags::SEALED.with(Flags::ACKNOWLEDGMENT));
+        let flags = flags.with(self.parity);
         let mut writer = Writer::new(&mut out);
         let sequence = self.sequence;
         Header { connection: self.connection, channel, flags, sequence }.put(&mut writer);

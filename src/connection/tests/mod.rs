@@ -8,14 +8,17 @@ mod liveness;
 mod messages;
 mod network;
 mod path;
+mod rekey;
 mod rules;
 mod tickets;
 
 use super::{
-    Admission, AdmissionError, Batch, BudgetRange, CloseReason, PathState, Rules, Sessions,
-    SessionsConfig, Sink, Slot,
+    Admission, AdmissionError, Batch, BudgetRange, CloseReason, PathState, RekeyPolicy, Rules,
+    Sessions, SessionsConfig, Sink, Slot,
 };
 use crate::crypto::aead::PacketKey;
+use crate::crypto::schedule::Root;
+use crate::crypto::secret::Secret;
 use crate::limits::{DATAGRAM_MAX, HEADER_LEN, TAG_LEN};
 use crate::metrics::{Counter, Counters, DropReason};
 use crate::time::Nanos;
@@ -38,6 +41,7 @@ enum Event {
     Closed(Slot, CloseReason),
     Released(Slot),
     Readdressed(Slot, SocketAddr),
+    Rekeyed(Slot, u16, [u8; 32]),
 }
 
 #[derive(Default)]
@@ -61,6 +65,9 @@ impl Sink for Record {
     }
     fn readdressed(&mut self, slot: Slot, address: SocketAddr) {
         self.0.push(Event::Readdressed(slot, address));
+    }
+    fn rekeyed(&mut self, slot: Slot, epoch: u16, key: &Secret) {
+        self.0.push(Event::Rekeyed(slot, epoch, *key.bytes()));
     }
     fn released(&mut self, slot: Slot) {
         self.0.push(Event::Released(slot));
@@ -93,8 +100,8 @@ impl Heard {
     }
 }
 
-fn secret(slot: u16, direction: u8) -> [u8; 32] {
-    std::array::from_fn(|i| (i as u8) ^ direction ^ (slot as u8).wrapping_mul(31))
+fn root(slot: u16) -> Root {
+    Root::from_bytes(std::array::from_fn(|i| (i as u8) ^ (slot as u8).wrapping_mul(31)))
 }
 
 impl Peer {
@@ -102,8 +109,8 @@ impl Peer {
         Self {
             id: ConnectionId::from_parts(SOCKET, slot, 0x123 + slot),
             address: SocketAddr::from(([203, 0, 113, 7], 40_000 + slot)),
-            seal_key: PacketKey::new(&secret(slot, 1)),
-            open_key: PacketKey::new(&secret(slot, 2)),
+            seal_key: PacketKey::new(&root(slot).client_to_server(0)),
+            open_key: PacketKey::new(&root(slot).server_to_client(0)),
             sequence: 0,
         }
     }
@@ -114,8 +121,9 @@ impl Peer {
             id: self.id,
             address: self.address,
             player: 1_000 + u64::from(slot),
-            client_to_server: secret(slot, 1),
-            server_to_client: secret(slot, 2),
+            client_to_server: root(slot).client_to_server(0),
+            server_to_client: root(slot).server_to_client(0),
+            root: root(slot),
             examiner: None,
             spawn: (slot % 2 == 1).then_some([i32::from(slot), 2, 3]),
             entity: crate::units::EntityId::from_parts(1, 1),
@@ -229,6 +237,7 @@ impl Bench {
             path_secret: [1, 2],
             budget,
             rules: Rules::default(),
+            rekey: RekeyPolicy::default(),
         };
         Self {
             sessions: Sessions::new(config),
@@ -324,10 +333,11 @@ impl Bench {
     /// one) and what is left for strangers.
     fn state(&self) -> String {
         let s = &self.sessions;
-        let keys: Vec<bool> = s.keys.iter().map(Option::is_some).collect();
+        let of = |keys: &super::table::Keys| (keys.opens, keys.seals, keys.carried);
+        let keys: Vec<_> = s.keys.iter().map(|keys| keys.as_ref().map(of)).collect();
         let routes: Vec<_> = s.route.iter().map(super::path::Route::without_strays).collect();
         format!(
-            "{} {} {:?} {:?} {:?} {keys:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} \
+            "{} {} {:?} {:?} {:?} {keys:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} \
              {routes:?}",
             s.live,
             s.poll_at,
@@ -343,6 +353,7 @@ impl Bench {
             s.watch,
             s.address,
             s.transfer,
+            s.rekey,
             self.sink.0,
         )
     }

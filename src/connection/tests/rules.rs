@@ -15,6 +15,7 @@ fn bench_with(rules: Rules) -> Bench {
         path_secret: [1, 2],
         budget: BudgetRange::default(),
         rules,
+        rekey: RekeyPolicy::default(),
     };
     bench.sessions = Sessions::new(config);
     bench

@@ -3,12 +3,17 @@
 use super::*;
 use crate::crypto::aead::PacketKey;
 use crate::limits::{DISCONNECT_REPEATS, SEQUENCE_MAX};
-use crate::wire::{ControlMessage, DisconnectReason};
+use crate::wire::{ControlMessage, DisconnectReason, Flags};
 use std::collections::BTreeMap;
 
 /// Everybody on the second shard is lost. How often something was said under which id; all of it
 /// opens under the key of `admission`, and nothing else is said.
 fn said(world: &mut World, admission: &Admission) -> BTreeMap<ConnectionId, u8> {
+    said_under(world, admission, 0)
+}
+
+/// The same under the key of `epoch`.
+fn said_under(world: &mut World, admission: &Admission, epoch: u16) -> BTreeMap<ConnectionId, u8> {
     let (keeper, _) = exchange(2, 1_000, 0, &());
     let strays = world.gate.lose_shards(&[false, true], keeper, world.at.now);
     assert!(strays.is_empty());
@@ -24,7 +29,9 @@ fn said(world: &mut World, admission: &Admission) -> BTreeMap<ConnectionId, u8> 
             let id = header.connection;
             let sealed = out[..length].to_vec();
             assert_eq!(texts.entry(id).or_insert_with(|| sealed.clone()), &sealed, "one nonce");
-            let key = PacketKey::new(&admission.server_to_client);
+            let is_odd = header.flags.contains(Flags::REKEY);
+            assert_eq!(is_odd, epoch % 2 == 1);
+            let key = PacketKey::new(&admission.root.server_to_client(epoch));
             let text = key.open(&mut out[..length]).expect("authentic");
             let mut expected = [0; 16];
             let mut writer = crate::wire::Writer::new(&mut expected);
@@ -88,4 +95,23 @@ fn an_id_that_somebody_else_waits_for_is_no_former_id() {
     let others: Vec<_> = (2..6).map(|number| world.join(&Client::new(number)).id).collect();
     others.iter().filter(|id| id.socket() == 2).for_each(|&id| world.gate.closed(id));
     assert_eq!(said(&mut world, &admission), BTreeMap::from([(to, DISCONNECT_REPEATS)]));
+}
+
+#[test]
+fn who_has_new_keys_is_told_under_them_wherever_he_went() {
+    for epoch in [1, 2] {
+        let mut world = World::new(small());
+        let admission = world.join(&Client::new(1));
+        world.gate.confirmed(admission.id);
+        let key = |epoch| admission.root.server_to_client(epoch);
+        world.gate.rekeyed(admission.id, 1, &key(1));
+        let to = world.gate.hand_over(admission.id, 1, &mut world.entropy).expect("room");
+        assert!(world.gate.moved(to));
+        // What the former shard said before may come after.
+        world.gate.rekeyed(to, epoch, &key(epoch));
+        world.gate.rekeyed(admission.id, 1, &[9; 32]);
+        world.gate.released(admission.id);
+        let told = said_under(&mut world, &admission, epoch);
+        assert_eq!(told, BTreeMap::from([(to, DISCONNECT_REPEATS)]));
+    }
 }

@@ -2,10 +2,11 @@
 
 use super::{Engine, Place, Player};
 use crate::client::{Event, Hint};
+use crate::host::entropy::OsEntropy;
 use crate::kernel::prefetch::prefetch;
 use crate::limits::{DATAGRAM_MIN, TIMEOUT_MS};
 use crate::net::BATCH;
-use crate::time::Nanos;
+use crate::time::{Entropy, Nanos};
 use std::time::Duration;
 
 /// Inputs that one snapshot may acknowledge at a time, as far as their latency is recorded: what
@@ -69,6 +70,10 @@ impl Engine {
                     Ok(Event::Moved(connection)) => addressing.learn(connection, index),
                     Ok(Event::Stale) => totals.stale_snapshots += 1,
                     Ok(Event::Closed) => standing.settle(player),
+                    Ok(Event::RekeyRequested) => {
+                        player.client.answer_rekey(OsEntropy.bytes(), now);
+                        nudged.push(index);
+                    }
                     Ok(Event::Advice(denied)) => {
                         standing.first_denial.get_or_insert(denied.reason);
                     }
