@@ -14,8 +14,8 @@ use tidelock::wire::snapshot::{EntryBody, OwnState, SnapshotHead, write_entry_he
 use tidelock::wire::{
     Accepted, AckBlock, Channel, ClientOffer, Connect, ConnectionId, ControlMessage, DENIED_LEN,
     Denial, DeniedPacket, DisconnectReason, Flags, Header, InputFrame, IntegrityRole, PublicToken,
-    RekeyPart, Status, Writer, buttons, put_enter_to_world, put_input_frames, put_message, put_resume_ticket,
-    to_client,
+    RekeyPart, Status, Writer, buttons, put_enter_to_world, put_input_frames, put_message,
+    put_resume_ticket, to_client,
 };
 
 const DOCUMENT: &str = include_str!("../docs/PROTOCOL.md");

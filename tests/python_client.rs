@@ -17,6 +17,7 @@ use tidelock::config::ShardCount;
 use tidelock::host::clock;
 use tidelock::host::entropy::OsEntropy;
 use tidelock::keys::{BackendKeys, TicketRequest};
+use tidelock::limits::REKEY_SECONDS_MIN;
 
 const HOME: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/python");
 
@@ -131,6 +132,21 @@ fn independent_clients_join_walk_and_see_each_other() {
             assert_eq!(has_met, entity(result) != entity(other), "{result}");
         }
     }
+    server.stop();
+    server.join().expect("an orderly end");
+}
+
+#[test]
+fn an_independent_client_gets_new_keys_and_walks_on() {
+    let folder = Folder::new("python-rekey");
+    let mut config = config(&folder);
+    config.rekey.seconds = REKEY_SECONDS_MIN;
+    let (server, keys) = start(config);
+    let client = play(&keys, server.address, 7, [400_000, 400_000, 0], &["--seconds", "13"]);
+    let result = result(client);
+    assert!(result["key_epoch"].as_u64() >= Some(2), "{result}");
+    assert_eq!(result["dropped"], 0, "{result}");
+    assert!(result["snapshots"].as_u64() > Some(200), "{result}");
     server.stop();
     server.join().expect("an orderly end");
 }

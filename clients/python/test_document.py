@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from tidelock_client.handshake import Attempt, Ticket, expand, extract
+from tidelock_client.keys import Keys, after
 from tidelock_client.session import Received, message
 from tidelock_client.snapshot import World
 from tidelock_client.wire import Header, Malformed, Reader, crc32c
@@ -80,6 +81,45 @@ class Handshake(unittest.TestCase):
         self.assertEqual(root, BLOCKS["root0"])
         self.assertEqual(expand(root, "c2s", 0), BLOCKS["c2s_key0"])
         self.assertEqual(expand(root, "s2c", 0), BLOCKS["s2c_key0"])
+
+
+class Rekey(unittest.TestCase):
+    def secret(self) -> X25519PrivateKey:
+        return X25519PrivateKey.from_private_bytes(counting(0x32, 32))
+
+    def test_the_keys_of_epoch_1(self):
+        server, client = BLOCKS["rekey_server_pub"], BLOCKS["rekey_client_pub"]
+        salt = expand(BLOCKS["root0"], "rekey", 1, server + client)
+        self.assertEqual(salt, BLOCKS["rekey_salt"])
+        root = after(BLOCKS["root0"], 1, server, client, BLOCKS["rekey_shared"])
+        self.assertEqual(root, BLOCKS["root1"])
+        self.assertEqual(expand(root, "c2s", 1), BLOCKS["c2s_key1"])
+        self.assertEqual(expand(root, "s2c", 1), BLOCKS["s2c_key1"])
+
+    def test_request_response_and_turn(self):
+        keys = Keys(BLOCKS["root0"])
+        receive = lambda name, now: keys.open(now, Header.read(BLOCKS[name]), BLOCKS[name])
+        with self.assertRaises(Malformed):
+            receive("ping_epoch1_packet", 0.0)
+        plaintext = receive("rekey_request_packet", 0.0)
+        self.assertEqual(plaintext, BLOCKS["rekey_request_plaintext"])
+        epoch, theirs = struct.unpack("<H32s", plaintext[21:])
+        keys.request(0.0, epoch, theirs, self.secret())
+        response = message(14, keys.response(0.0))
+        self.assertEqual(response, BLOCKS["rekey_response_plaintext"][18:])
+        self.assertIsNone(keys.response(0.1))
+        packet = BLOCKS["rekey_response_packet"]
+        self.assertEqual(keys.seal(packet[:14], BLOCKS["rekey_response_plaintext"]), packet)
+        self.assertEqual(message(14, keys.response(0.25)), response)
+        self.assertEqual(len(receive("ping_epoch1_packet", 0.3)), 11)
+        self.assertEqual((keys.epoch, keys.flag(), keys.response(1.0)), (1, 4, None))
+        packet = BLOCKS["rekey_turned_packet"]
+        self.assertEqual(keys.seal(packet[:14], BLOCKS["rekey_turned_plaintext"]), packet)
+        # Late, under the key before: for three seconds, and it turns nothing back.
+        self.assertEqual(receive("rekey_request_packet", 3.2), plaintext)
+        self.assertEqual(keys.epoch, 1)
+        with self.assertRaises(Malformed):
+            receive("rekey_request_packet", 3.3)
 
 
 class Packets(unittest.TestCase):

@@ -48,6 +48,7 @@ def main() -> int:
         "snapshots": client.snapshots,
         "longest_gap_ms": round(client.longest_gap_s * 1000, 1),
         "dropped": client.session.dropped,
+        "key_epoch": client.session.keys.epoch,
         "met": sorted(client.met),
         "others": {str(entity): state.centimetres for entity, state in world.others.items()},
     }))

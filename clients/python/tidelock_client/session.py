@@ -7,17 +7,16 @@ messages come out.
 import os
 import struct
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-
-from .handshake import Accepted, expand
+from .handshake import Accepted
+from .keys import Keys
 from .wire import (
-    ACK_BLOCK_LEN, ACKNOWLEDGMENT, CONTROL, HEADER_LEN, PLAINTEXT_MAX, SEALED, TAG_LEN, UNRELIABLE,
-    Header, Malformed, Reader,
+    ACK_BLOCK_LEN, ACKNOWLEDGMENT, CONTROL, PLAINTEXT_MAX, REKEY, SEALED, UNRELIABLE, Header,
+    Malformed, Reader,
 )
 
 PING, PONG, DISCONNECT, ACK, CRYPTO_TEST, CRYPTO_TEST_ACK, MOVED = 4, 5, 6, 7, 10, 11, 16
 RESUME_TICKET = 15
+REKEY_REQUEST, REKEY_RESPONSE = 13, 14
 ENTER_TO_WORLD, SYNC_ENTITY, DELTA_SYNC = 3, 0, 6
 
 WINDOW = 1024
@@ -85,8 +84,7 @@ class Session:
         self.resume_ticket: tuple[int, int, bytes, bytes] | None = None
         self._sequence = 0
         self._received = Received()
-        self._seal = ChaCha20Poly1305(expand(accepted.root, "c2s", 0))
-        self._open = ChaCha20Poly1305(expand(accepted.root, "s2c", 0))
+        self.keys = Keys(accepted.root)
         self._test, self._test_due = os.urandom(16), 0.0
         self.is_confirmed = False
         self._heard = self._pinged = None
@@ -103,11 +101,11 @@ class Session:
         plaintext = block + b"".join(messages)
         assert len(plaintext) <= PLAINTEXT_MAX
         self._sequence += 1
-        flags = SEALED | (ACKNOWLEDGMENT if block else 0)
+        flags = SEALED | self.keys.flag() | (ACKNOWLEDGMENT if block else 0)
         header = Header(self.id, channel, flags, self._sequence).pack()
         if block:
             self._owed = 0
-        return header + self._seal.encrypt(header[:4] + header[6:], plaintext, header)
+        return self.keys.seal(header, plaintext)
 
     def poll(self, now: float) -> list[bytes]:
         """Control packets that are due: key confirmation, answers, Pings, acknowledgments. To be
@@ -121,6 +119,9 @@ class Session:
             self._test_due = now + REPEAT_S
             due.append(message(CRYPTO_TEST, self._test))
         due, self._answers = due + self._answers, []
+        response = self.keys.response(now)
+        if response:
+            due.append(message(REKEY_RESPONSE, response))
         silent = now - max(self._heard, self._pinged)
         if self.is_confirmed and silent >= HEARTBEAT_S:
             self._pinged = now
@@ -164,11 +165,7 @@ class Session:
             raise Malformed("another session")
         if not self._received.is_new(header.sequence):
             raise Malformed("replay")
-        head = datagram[:HEADER_LEN]
-        try:
-            plaintext = self._open.decrypt(head[:4] + head[6:], datagram[HEADER_LEN:], head)
-        except InvalidTag as error:
-            raise Malformed("not from the server") from error
+        plaintext = self.keys.open(now, header, datagram)
         self._received.opened(header.sequence)
         self._heard = now
         if header.connection == self.id and self._former and self._former_until is None:
@@ -177,7 +174,7 @@ class Session:
 
     def _read(self, now: float, header: Header, plaintext: bytes, on_snapshot) -> bool | None:
         """Whether the packet asks for an acknowledgment; None: it must not be acknowledged."""
-        if header.flags & ~(SEALED | ACKNOWLEDGMENT):
+        if header.flags & ~(SEALED | REKEY | ACKNOWLEDGMENT):
             raise Malformed("a flag that is not in use")
         reader = Reader(plaintext)
         if header.flags & ACKNOWLEDGMENT:
@@ -220,6 +217,8 @@ class Session:
                 raise Malformed("not a resume ticket")
             if self.resume_ticket is None or expiry >= self.resume_ticket[1]:
                 self.resume_ticket = token
+        elif kind == REKEY_REQUEST and self.is_confirmed:
+            self.keys.request(now, *body.unpack("H32s"))
         elif kind == MOVED and self.is_confirmed:
             self._move(header, *body.unpack("I"))
         elif kind != ACK:

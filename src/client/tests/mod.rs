@@ -4,8 +4,8 @@
 mod integrity;
 mod joining;
 mod moving;
-mod resuming;
 mod rekey;
+mod resuming;
 mod snapshots;
 
 use super::{Client, ClientError, Event, Scratch, State, Ticket};
