@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Breaks the rules of replication, and those that tests/museum/ is about, one by one and expects a test
+# Breaks the rules of replication, of rekeys, and those that tests/museum/ is about, one by one and expects a test
 # to fail each time: a test that no mutant can fail proves nothing. About fifteen minutes;
 # scripts/nightly.sh runs it.
 #
@@ -25,6 +25,7 @@ asked=("$@")
 model=(--test replication_model)
 slots=(--lib replicate::slots)
 museum=(--test museum)
+rekey=(--lib rekey)
 results=()
 failed=0
 
@@ -70,7 +71,7 @@ mutant() {
   grep -h -A1 "panicked at" "$home/test.log" | sed -n '2s/^/   /p' | cut -c1-100
 }
 
-for tests in model slots museum; do
+for tests in model slots museum rekey; do
   declare -n whole=$tests
   what=$(verdict "${whole[@]}")
   if [ "$what" != passes ]; then
@@ -165,6 +166,80 @@ mutant forgotten_on_the_way src/shard/handover.rs \
   'drop(table); self.replicator.reset(slot);' \
   "${model[@]}"
 
+# A packet under the former key is from before the turn, and not older than three seconds.
+mutant former_key_for_later_ones src/connection/rekey.rs \
+  '_ if sequence < rekey.course.first && now' \
+  '_ if now' \
+  "${rekey[@]}"
+mutant former_key_for_ever src/connection/rekey.rs \
+  'sequence < rekey.course.first && now < rekey.course.hold_until' \
+  'sequence < rekey.course.first' \
+  "${rekey[@]}"
+mutant former_key_at_the_client src/client/rekey.rs \
+  '(sequence >= self.first || now >= self.hold_until)' \
+  '(now >= self.hold_until)' \
+  "${rekey[@]}"
+
+# Who has derived the next keys seals with them, and names them in the header.
+mutant derived_and_not_used src/connection/rekey.rs \
+  'keys.seal_with(seal.bytes());' \
+  '' \
+  "${rekey[@]}"
+mutant parity_is_not_told src/connection/seal.rs \
+  'out[FLAGS_AT] |= keys.seals.0;' \
+  '' \
+  "${rekey[@]}"
+mutant client_opens_and_does_not_seal src/client/rekey.rs \
+  'self.seal = PacketKey::new(self.next_seal.bytes());' \
+  '' \
+  "${rekey[@]}"
+
+# One part per epoch and side, the first one, and only if it was asked for.
+mutant last_answer_counts src/connection/rekey.rs \
+  'if course.answer.is_none() {' \
+  '{' \
+  "${rekey[@]}"
+mutant answer_to_any_epoch src/connection/rekey.rs \
+  'let is_next = part.epoch == course.epoch.wrapping_add(1);' \
+  'let is_next = true;' \
+  "${rekey[@]}"
+
+# When and how many, and what ends a session instead.
+mutant no_spacing src/connection/rekey.rs \
+  'course.since.plus(spacing).max(course.hold_until)' \
+  'course.hold_until' \
+  "${rekey[@]}"
+mutant bytes_go_on_counting src/connection/rekey.rs \
+  'keys.carried = 0;' \
+  '' \
+  "${rekey[@]}"
+mutant all_derive_at_once src/connection/rekey.rs \
+  ' if self.supply.derived < REKEYS_DERIVED_PER_TICK' \
+  '' \
+  "${rekey[@]}"
+mutant endless_patience src/connection/rekey.rs \
+  '&& now.since(course.asked_at) >= PATIENCE' \
+  '&& now.since(course.asked_at) >= KEY_AGE_MAX' \
+  "${rekey[@]}"
+mutant no_jitter src/connection/rekey.rs \
+  'course.plan(self.config.rekey, dice,' \
+  'course.plan(self.config.rekey, dice & 1,' \
+  "${rekey[@]}"
+
+# Secrets go when they have served, and go along when the session does.
+mutant ephemeral_stays src/connection/rekey.rs \
+  'self.ephemeral.erase();' \
+  '' \
+  "${rekey[@]}"
+mutant sealing_key_untold src/connection/rekey.rs \
+  'course.epoch != 0 || course.phase == Phase::Derived;' \
+  'false;' \
+  "${rekey[@]}"
+mutant farewell_under_the_first_parity src/gate/sessions.rs \
+  'farewell.epoch = epoch;' \
+  '' \
+  --lib farewells
+
 # The museum: each piece with the bug that it shows, named like its test.
 
 mutant forged_packet_advances_no_window src/connection/open.rs \
@@ -187,8 +262,8 @@ mutant end_of_the_sequences_wraps src/crypto/replay.rs \
   "${museum[@]}" end_of_the_sequences
 
 mutant garbage_is_acknowledged src/connection/open.rs \
-  'self.failed_opens[index] += 1;' \
-  'self.failed_opens[index] += 1;
+  'self.count_failed_open(index);' \
+  'self.count_failed_open(index);
             self.flow[index].processed.add(admitted.header.sequence, now);' \
   "${museum[@]}" garbage_moves
 
