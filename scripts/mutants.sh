@@ -102,7 +102,7 @@ mutant ack_of_the_next_lap $table \
   "${model[@]}"
 
 # A client acknowledges what it has applied, and not what it has discarded.
-mutant ack_of_the_discarded src/client/machine.rs \
+mutant ack_of_the_discarded src/client/machine/messages.rs \
   'self.statistics.stale_snapshots += 1;' \
   'self.statistics.stale_snapshots += 1; session.processed(opened.sequence, now);' \
   "${model[@]}"

@@ -13,11 +13,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use tidelock::admin::{self, Request};
 use tidelock::config::ShardCount;
 use tidelock::host::clock;
 use tidelock::host::entropy::OsEntropy;
 use tidelock::keys::{BackendKeys, TicketRequest};
 use tidelock::limits::REKEY_SECONDS_MIN;
+use tidelock::metrics::{Counter, DropReason};
 
 const HOME: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/python");
 
@@ -137,16 +139,22 @@ fn independent_clients_join_walk_and_see_each_other() {
 }
 
 #[test]
-fn an_independent_client_gets_new_keys_and_walks_on() {
+fn an_independent_client_plays_on_with_new_keys_and_from_another_port() {
     let folder = Folder::new("python-rekey");
     let mut config = config(&folder);
     config.rekey.seconds = REKEY_SECONDS_MIN;
     let (server, keys) = start(config);
-    let client = play(&keys, server.address, 7, [400_000, 400_000, 0], &["--seconds", "13"]);
-    let result = result(client);
-    assert!(result["key_epoch"].as_u64() >= Some(2), "{result}");
-    assert_eq!(result["dropped"], 0, "{result}");
-    assert!(result["snapshots"].as_u64() > Some(200), "{result}");
+    let arguments = ["--seconds", "13", "--rebind-after", "2"];
+    let result = result(play(&keys, server.address, 7, [400_000, 400_000, 0], &arguments));
+    let number = |name: &str| result[name].as_u64().expect("a number");
+    assert!(number("key_epoch") >= 2, "{result}");
+    assert_eq!(number("dropped"), 0, "{result}");
+    assert!(number("snapshots") > 200 && number("last_processed_input") > 200, "{result}");
+    let stats = admin::ask(&server.run_dir.admin_socket(server.address.port()), Request::Stats);
+    let stats = stats.expect("the server answers");
+    assert_eq!(stats.counter(Counter::Confirmed), 1, "one session for all of it");
+    assert_eq!(stats.counter(Counter::PathChanges), 1);
+    assert_eq!(stats.dropped[DropReason::Epoch.name()], 0);
     server.stop();
     server.join().expect("an orderly end");
 }

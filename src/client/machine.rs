@@ -12,7 +12,7 @@ use super::attempt::{Answer, Attempt, Denied, Ticket};
 use super::closing::CloseReason;
 use super::error::ClientError;
 use super::resumption::Resumption;
-use super::session::{ControlOutcome, Opened, Session};
+use super::session::Session;
 use super::snapshot::{Applied, Scratch};
 use super::statistics::Statistics;
 use super::world::WorldView;
@@ -22,10 +22,12 @@ use crate::limits::{DATAGRAM_MAX, DATAGRAM_MIN, TIMEOUT_MS};
 use crate::time::{Entropy, Nanos};
 use crate::units::Tick;
 use crate::wire::{
-    Channel, ConnectionId, ControlMessage, Direction, DisconnectReason, Flags, Header, InputFrame,
-    Messages, Stage, control_kind, is_allowed, put_enter_to_world, put_input_frames, to_client,
+    Channel, ConnectionId, DisconnectReason, Header, InputFrame, Stage, put_enter_to_world,
+    put_input_frames,
 };
 use std::sync::Arc;
+
+mod messages;
 
 const ENTER_RESEND: Nanos = Nanos::from_ms(100);
 const TIMEOUT: Nanos = Nanos::from_ms(TIMEOUT_MS);
@@ -327,80 +329,6 @@ impl Client {
                 Event::Accepted { tick_hz: accepted.tick_hz, tick: accepted.tick }
             }
         }
-    }
-
-    fn handle_opened(
-        &mut self,
-        now: Nanos,
-        opened: Opened<'_>,
-        scratch: &mut Scratch,
-    ) -> Result<Event, ClientError> {
-        let Link::Open(session) = &mut self.link else { return Err(ClientError::Connection) };
-        if opened.channel.has_message_ids() {
-            if session.handle_reliable(now, &opened, scratch)? {
-                session.processed(opened.sequence, now);
-            }
-            return Ok(Event::Nothing);
-        }
-        let mut event = Event::Nothing;
-        let mut close = None;
-        for message in Messages::new(opened.messages, opened.channel) {
-            let message = message.map_err(|_| ClientError::Message)?;
-            let stage = session.stage;
-            if !is_allowed(Direction::ToClient, opened.channel, stage, message.kind) {
-                return Err(ClientError::Unexpected);
-            }
-            if (opened.channel, message.kind) == (Channel::Unreliable, to_client::DELTA_SYNC) {
-                let sent = self.inputs.newest;
-                let Some(applied) = self.world.apply(message.body, sent, stage, scratch)? else {
-                    // Not acknowledged: its states were not taken over, so nothing may build on
-                    // them.
-                    self.statistics.stale_snapshots += 1;
-                    return Ok(Event::Stale);
-                };
-                self.statistics.count_applied(&applied);
-                if self.world.own().is_some() {
-                    session.stage = Stage::Entered;
-                }
-                event = Event::Snapshot(applied);
-                continue;
-            }
-            if message.kind == control_kind::RESUME_TICKET {
-                Resumption::take(&mut self.resumption, message.body)?;
-                event = Event::Ticket;
-                continue;
-            }
-            let control = ControlMessage::read(&message).map_err(|_| ClientError::Message)?;
-            let says_hello = matches!(control, ControlMessage::ReliableHandshake(_));
-            if says_hello && !opened.flags.contains(Flags::RELIABLE_HANDSHAKE) {
-                return Err(ClientError::Unexpected);
-            }
-            if let ControlMessage::Disconnect { retry_s, .. } = control {
-                self.retry_s = retry_s;
-            }
-            match session.handle_control(now, opened.sequence, control)? {
-                ControlOutcome::Nothing => {}
-                ControlOutcome::RekeyRequested if event == Event::Nothing => {
-                    event = Event::RekeyRequested;
-                }
-                // It is repeated, and nothing else is.
-                ControlOutcome::RekeyRequested => {}
-                ControlOutcome::Moved => event = Event::Moved(session.connection()),
-                ControlOutcome::Confirmed => {
-                    self.enter_next = now;
-                    event = Event::Confirmed;
-                }
-                ControlOutcome::Disconnected(reason) => {
-                    close = Some(CloseReason::Disconnected(reason));
-                }
-            }
-        }
-        session.processed(opened.sequence, now);
-        if let Some(reason) = close {
-            self.close(reason);
-            return Ok(Event::Closed);
-        }
-        Ok(event)
     }
 
     /// Writes the next datagram that is due at `now` and returns its length.
