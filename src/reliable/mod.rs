@@ -353,6 +353,10 @@ impl Endpoint {
 
     /// When there may be something to do: a packet to send, or the end.
     pub fn due(&self) -> Nanos {
+        if self.sender.has_failed {
+            // Nothing is sent any more, so nothing else would come to it.
+            return Nanos(0);
+        }
         let hello = if self.is_told { Nanos(u64::MAX) } else { self.hello_due };
         let sends = if self.link().is_some() { self.sender.due } else { Nanos(u64::MAX) };
         hello.min(sends).min(self.deadline())
