@@ -164,7 +164,7 @@ impl Pair {
 
     /// Everything that must be true once the network has healed.
     pub(crate) fn settle(&mut self) {
-        for _ in 0..2_000 {
+        for _ in 0..10_000 {
             self.heal(1);
             if self.has_ended() {
                 return;
