@@ -13,7 +13,10 @@ use tidelock::client::{Client, Scratch, State};
 use tidelock::connection::{
     Admission, BudgetRange, CloseReason, Rules, Sessions, SessionsConfig, Sink, Slot,
 };
-use tidelock::limits::{DATAGRAM_MAX, TAG_LEN};
+use tidelock::limits::{
+    DATAGRAM_MAX, RELIABLE_AGAIN_SHARE, RELIABLE_RTO_MAX_MS, RELIABLE_TRIES_MAX,
+    RELIABLE_WINDOW_BYTES, SNAPSHOT_BUDGET, TAG_LEN,
+};
 use tidelock::metrics::{Counters, DropReason};
 use tidelock::time::Nanos;
 use tidelock::units::EntityId;
@@ -22,6 +25,16 @@ use tidelock::wire::{Channel, ConnectionId, Header, InputFrame, Writer, put_mess
 
 /// Datagrams under way at a time; more are lost.
 const FLYING_MAX: usize = 64;
+const TICK_HZ: u64 = 60;
+const TICK_MS: u64 = 17;
+/// In which both ends come to rest, or nothing is kept of the promise that they do: each message is
+/// sent so many times at most, waits for so long in between, and the slower end, which is the
+/// server, repeats a full window with this share of its bytes a second.
+const REST_TICKS: u64 = RELIABLE_TRIES_MAX as u64
+    * (RELIABLE_RTO_MAX_MS
+        + 1_000 * RELIABLE_WINDOW_BYTES as u64 * RELIABLE_AGAIN_SHARE as u64
+            / (SNAPSHOT_BUDGET as u64 * TICK_HZ))
+    / TICK_MS;
 
 #[derive(Default)]
 struct Got {
@@ -72,7 +85,7 @@ impl Pair {
         let config = SessionsConfig {
             socket_index: id.socket(),
             capacity: usize::from(id.slot()) + 1,
-            tick_hz: 60,
+            tick_hz: TICK_HZ as u16,
             seed: 9,
             path_secret: [1, 2],
             budget: BudgetRange::default(),
@@ -148,7 +161,7 @@ impl Pair {
                 }
             }
             6 => self.pass_ms(u64::from(bytes.u8()) * 8),
-            _ => self.pass_ms(17),
+            _ => self.pass_ms(TICK_MS),
         }
     }
 
@@ -158,13 +171,13 @@ impl Pair {
             while !self.flying.is_empty() {
                 self.deliver(0);
             }
-            self.pass_ms(17);
+            self.pass_ms(TICK_MS);
         }
     }
 
     /// Everything that must be true once the network has healed.
     pub(crate) fn settle(&mut self) {
-        for _ in 0..10_000 {
+        for _ in 0..REST_TICKS {
             self.heal(1);
             if self.has_ended() {
                 return;

@@ -318,6 +318,22 @@ fn what_is_never_acknowledged_is_sent_ten_times_with_growing_patience() {
 }
 
 #[test]
+fn who_gives_a_message_up_is_due_so_that_the_session_ends() {
+    let mut host = greeted([0; 2]);
+    host.endpoint.hello_sent(1, Nanos(0));
+    host.endpoint.acknowledged(&mut host.pool, 1, Nanos::from_ms(20));
+    host.push(Lane::Ordered, b"in vain").expect("open");
+    let mut now = Nanos(0);
+    while !host.endpoint.has_failed(now) {
+        // As sessions do: nobody asks before it is due.
+        now = now.max(host.endpoint.due());
+        assert!(now < Nanos::from_ms(30_000), "it was never given up");
+        host.packet(now);
+    }
+    assert!(host.endpoint.due() <= now, "a promise is broken, and nobody will ask");
+}
+
+#[test]
 fn repetitions_keep_to_their_allowance() {
     let mut host = greeted([0; 2]);
     host.endpoint.hello_sent(1, Nanos(0));
