@@ -200,6 +200,10 @@ impl Gate {
     /// ignored, so reporting twice is harmless.
     pub fn closed(&mut self, id: ConnectionId) {
         self.sessions.release(id);
+        self.end(id);
+    }
+
+    fn end(&mut self, id: ConnectionId) {
         if let Some(body) = self.close(id) {
             self.population.release(body.entity, body.seat);
         }
@@ -308,7 +312,7 @@ impl Gate {
                 // It may have left for the lost shard already. Its client knew it by this id.
                 self.bid_farewell(from, now);
             }
-            self.closed(from);
+            self.end(from);
             strays.extend([from, to].into_iter().filter(|id| !lost[usize::from(id.socket()) - 1]));
         }
         gone.into_iter().for_each(|id| self.closed(id));

@@ -50,7 +50,15 @@ impl Population {
         self.ids.has_room()
             && (!self.granted[shard].is_empty()
                 || self.free.iter().flatten().any(|&seat| self.keeper.is_free(seat))
-                || self.cooling.iter().any(|&seat| self.keeper.is_free(seat)))
+                || self.cooling.iter().any(|&seat| self.has_cooled(seat)))
+    }
+
+    /// Whether a seat that was given back is nobody's by now. Where shards go on in a new exchange,
+    /// it looks so before its shard has come there, which takes it along.
+    fn has_cooled(&self, seat: u32) -> bool {
+        let mut members = 0..self.keeper.members();
+        let base = self.keeper.base();
+        self.keeper.is_free(seat) && members.all(|member| self.keeper.arrived(member) != base)
     }
 
     /// An entity for a player of `shard`, whose seat that shard owns from now on. `None` if
@@ -68,7 +76,7 @@ impl Population {
 
     fn grant(&mut self, shard: usize) -> Option<u32> {
         for place in (0..self.cooling.len()).rev() {
-            if self.keeper.is_free(self.cooling[place]) {
+            if self.has_cooled(self.cooling[place]) {
                 let seat = self.cooling.swap_remove(place);
                 self.free[seat as usize / self.block].push(seat);
             }
@@ -79,8 +87,7 @@ impl Population {
             if self.keeper.grant(seat, shard) {
                 return Some(seat);
             }
-            // A shard that was about to let go of it survived the loss of another, and took it over
-            // into the new exchange after we had looked.
+            // Somebody has it after all; nothing is granted twice.
             self.cooling.push(seat);
         }
     }
@@ -112,7 +119,7 @@ impl Population {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchange::exchange;
+    use crate::exchange::{Meeting, exchange};
 
     #[test]
     fn ids_do_not_depend_on_the_number_of_shards() {
@@ -161,20 +168,32 @@ mod tests {
     }
 
     #[test]
-    fn a_seat_that_a_survivor_took_over_after_the_look_is_nobody_elses() {
-        let (keeper, members) = exchange(2, 2, 0, &());
+    fn a_seat_that_a_survivor_brings_along_is_nobody_elses_before_nor_after() {
+        let (keeper, mut members) = exchange(2, 3, 0, &());
         let mut population = Population::new(keeper.clone(), 2);
         let (id, seat) = population.allocate(0).expect("room");
         population.release(id, seat);
         let (new_keeper, mut new) = keeper.succeed(&());
         population.succeed(new_keeper, &[false, true]);
-        // The gate finds the seat free and keeps that in mind; then the survivor comes to inherit.
-        let (other, _) = population.allocate(0).expect("the other seat");
-        population.release(other, 1 - seat);
+        let mut granted = Vec::new();
+        let mut take_all = |population: &mut Population| {
+            granted.extend(std::iter::from_fn(|| population.allocate(0)).map(|(_, seat)| seat));
+            assert!(!population.has_room(0) && !granted.contains(&seat), "it is the survivor's");
+        };
+        // It is nobody's in the new exchange, where the survivor has not come yet.
+        take_all(&mut population);
         new[0].inherit(&members[0]);
-        while let Some((_, granted)) = population.allocate(0) {
-            assert_ne!(granted, seat, "it is the survivor's");
+        new[0].arrive();
+        take_all(&mut population);
+        new[1].arrive();
+        take_all(&mut population);
+        members.clear();
+        assert!(new[0].poll() == Meeting::Met && new[1].poll() == Meeting::Met);
+        new[0].vacate(seat);
+        for _ in 0..2 {
+            new.iter_mut().for_each(|member| _ = member.arrive());
+            assert!(new.iter_mut().all(|member| member.poll() == Meeting::Met));
         }
-        assert!(!population.has_room(0));
+        assert_eq!(population.allocate(0).map(|(_, again)| again), Some(seat));
     }
 }

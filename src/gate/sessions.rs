@@ -26,7 +26,7 @@ pub(super) struct Session {
     pub(super) answer: Option<Place>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Slot {
     /// Of the session now in the slot, or of the last one.
     generation: u16,
@@ -45,7 +45,7 @@ enum Hold {
     No,
     /// The session with this id is to come here from another shard.
     For(ConnectionId),
-    /// Its session went to another shard, and what comes for it is forwarded.
+    /// Its session went to another shard, or may have, and what comes for it is forwarded.
     Forwards,
 }
 
@@ -76,15 +76,8 @@ impl Sessions {
     /// `shards` 1..=255, each with `capacity` slots, at most 4,096; `limit` sessions in all.
     pub(super) fn new(shards: u8, capacity: u16, limit: usize, seed: [u64; 2]) -> Self {
         assert!(shards > 0 && usize::from(capacity) <= SLOTS_PER_SHARD, "slots fit their 12 bits");
-        let slot = Slot {
-            generation: 0,
-            session: None,
-            farewell: None,
-            resumption: None,
-            is_leaving: false,
-            hold: Hold::No,
-        };
-        let shard = Shard { slots: vec![slot; capacity.into()], free: (0..capacity).collect() };
+        let slots = vec![Slot::default(); capacity.into()];
+        let shard = Shard { slots, free: (0..capacity).collect() };
         let total = usize::from(shards) * usize::from(capacity);
         let players = FixedMap::new(total, seed);
         Self { shards: vec![shard; shards.into()], players, alive: 0, limit }
@@ -131,9 +124,7 @@ impl Sessions {
             generation: id.generation(),
             session: Some(session),
             farewell: Some(farewell),
-            resumption: None,
-            is_leaving: false,
-            hold: Hold::No,
+            ..Slot::default()
         };
         let logins = self.players.get(&[session.player]).unwrap_or_default();
         self.set_logins(session.player, Logins { unconfirmed: Some(id), ..logins });
@@ -179,14 +170,8 @@ impl Sessions {
         self.slot_mut(from).is_leaving = true;
         let shard = &mut self.shards[shard];
         shard.free.pop_front();
-        shard.slots[usize::from(to.slot())] = Slot {
-            generation: to.generation(),
-            session: None,
-            farewell: None,
-            resumption: None,
-            is_leaving: false,
-            hold: Hold::For(from),
-        };
+        let (generation, hold) = (to.generation(), Hold::For(from));
+        shard.slots[usize::from(to.slot())] = Slot { generation, hold, ..Slot::default() };
         Some(to)
     }
 
@@ -254,7 +239,8 @@ impl Sessions {
     }
 
     /// Slots of the shards in `lost` that are held without a session become free. Returns who was
-    /// under way to or from those shards: where from, and where to.
+    /// under way to or from those shards: where from, and where to. A survivor may forward from the
+    /// slot of who was, for a while yet: it stays held when its session is closed.
     pub(super) fn release_all(&mut self, lost: &[bool]) -> Vec<(ConnectionId, ConnectionId)> {
         let mut under_way = Vec::new();
         for (shard, socket) in self.shards.iter_mut().zip(1..=u8::MAX) {
@@ -270,6 +256,11 @@ impl Sessions {
                     slot.hold = Hold::No;
                     shard.free.push_back(number);
                 }
+            }
+        }
+        for &(from, _) in under_way.iter().filter(|it| !lost[usize::from(it.0.socket()) - 1]) {
+            if self.lives(from) {
+                self.slot_mut(from).hold = Hold::Forwards;
             }
         }
         under_way
@@ -369,7 +360,9 @@ impl Sessions {
         let shard = &mut self.shards[usize::from(id.socket()) - 1];
         let slot = &mut shard.slots[usize::from(id.slot())];
         (slot.session, slot.farewell, slot.resumption) = (None, None, None);
-        shard.free.push_back(id.slot());
+        if slot.hold == Hold::No {
+            shard.free.push_back(id.slot());
+        }
         self.alive -= 1;
         let logins = self.players.get(&[session.player]).unwrap_or_default();
         let other = |login: Option<ConnectionId>| login.filter(|&login| login != id);

@@ -127,3 +127,26 @@ fn a_lost_shard_takes_those_who_linger_with_it() {
     assert!(world.gate.poll_departure(|_| true).is_some());
     world.gate.departed(first.entity);
 }
+
+#[test]
+fn a_slot_from_which_a_survivor_may_forward_is_nobodys_until_the_survivor_says_so() {
+    for says in [Gate::released, Gate::closed] {
+        let mut world = World::new(small());
+        let first = confirmed(&mut world, &Client::new(1));
+        let here = usize::from(first.id.socket()) - 1;
+        world.gate.hand_over(first.id, 1 - here, &mut world.entropy).expect("room");
+        let (keeper, _) = exchange(2, 1_000, 0, &());
+        let lost = [here != 0, here != 1];
+        assert_eq!(world.gate.lose_shards(&lost, keeper, world.at.now), [first.id]);
+        // Has it left for the lost shard? Then it is forwarded from its slot for 15 s.
+        let others = |world: &mut World| {
+            let clients = (10..17).map(Client::new);
+            let ids: Vec<_> = clients.map(|client| world.join(&client).id).collect();
+            ids.iter().for_each(|&id| world.gate.closed(id));
+            ids.iter().any(|id| (id.socket(), id.slot()) == (first.id.socket(), first.id.slot()))
+        };
+        assert!(!others(&mut world), "seven of eight slots");
+        says(&mut world.gate, first.id);
+        assert!((0..2).any(|_| others(&mut world)));
+    }
+}
