@@ -84,6 +84,12 @@ pub const ACK_ELICITING_MAX: u8 = 2;
 
 /// Input frames one packet may carry: the newest and its repeated predecessors.
 pub const INPUT_FRAMES_MAX: usize = 8;
+/// Bytes of the body of a Benchmark, at least: what an answer says.
+pub const BENCHMARK_MIN: usize = 24;
+/// Bytes of the body of a Benchmark, at most.
+pub const BENCHMARK_MAX: usize = 1_024;
+/// Entities of which a player is told whose snapshots do not arrive, besides itself.
+pub const NEIGHBOURS_TOLD: usize = 4;
 /// Inputs a client may have ahead of one per tick before the excess is discarded.
 pub const INPUT_BUCKET: u32 = 15;
 

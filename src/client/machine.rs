@@ -11,75 +11,33 @@ use super::Hint;
 use super::attempt::{Answer, Attempt, Denied, Ticket};
 use super::closing::CloseReason;
 use super::error::ClientError;
+use super::event::{Event, State};
 use super::resumption::Resumption;
 use super::session::Session;
-use super::snapshot::{Applied, Scratch};
+use super::snapshot::Scratch;
 use super::statistics::Statistics;
 use super::world::WorldView;
 use crate::crypto::integrity::KeyTable;
 use crate::crypto::noise::NoiseError;
-use crate::limits::{DATAGRAM_MAX, DATAGRAM_MIN, TIMEOUT_MS};
+use crate::limits::{BENCHMARK_MAX, BENCHMARK_MIN, DATAGRAM_MAX, DATAGRAM_MIN, TIMEOUT_MS};
 use crate::time::{Entropy, Nanos};
-use crate::units::Tick;
 use crate::wire::{
-    Channel, ConnectionId, DisconnectReason, Header, InputFrame, Stage, put_enter_to_world,
-    put_input_frames,
+    BenchmarkRequest, Channel, ConnectionId, DisconnectReason, Header, InputFrame, Stage,
+    put_enter_to_world, put_shortest_input_frames,
 };
 use std::sync::Arc;
 
 mod messages;
 
 const ENTER_RESEND: Nanos = Nanos::from_ms(100);
+/// Without a snapshot for so long, a player in the world asks for it again, and how often: what is
+/// too long for the path does not arrive, and the answer is short.
+const DEAF_AFTER: Nanos = Nanos::from_ms(1_000);
+const DEAF_RESEND: Nanos = Nanos::from_ms(250);
 const TIMEOUT: Nanos = Nanos::from_ms(TIMEOUT_MS);
 /// Frames in one packet: the newest and its predecessors, so that two lost packets in a row lose no
 /// input.
 const FRAMES: usize = 3;
-
-/// How far a client has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Waits for the server to accept it.
-    Connecting,
-    /// Has keys and waits for the proof that the server has them too.
-    Confirming,
-    /// Has asked for a place in the world.
-    Entering,
-    /// Has seen its own state.
-    InWorld,
-    /// Is gone.
-    Closed(CloseReason),
-}
-
-/// What a datagram led to.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Event {
-    /// Nothing the caller has to know.
-    Nothing,
-    /// The server refuses for now; not authenticated, the client goes on trying.
-    Advice(Denied),
-    /// The server accepted.
-    Accepted {
-        /// Ticks per second.
-        tick_hz: u16,
-        /// The server's tick when it answered.
-        tick: Tick,
-    },
-    /// Both sides hold the same keys.
-    Confirmed,
-    /// The session has another id from now on, which the client uses. Packets may still come under
-    /// the former one.
-    Moved(ConnectionId),
-    /// There is a new resume ticket: a program that wants to survive its own end keeps it.
-    Ticket,
-    /// The server asks for new keys, and repeats that: call `answer_rekey`.
-    RekeyRequested,
-    /// A snapshot was applied.
-    Snapshot(Applied),
-    /// A snapshot was older than the newest applied one.
-    Stale,
-    /// The session ended; `state` says why.
-    Closed,
-}
 
 /// The inputs that may still have to be repeated, newest first.
 #[derive(Clone, Copy, Default)]
@@ -104,6 +62,10 @@ enum Link {
 pub struct Client {
     link: Link,
     enter_next: Nanos,
+    /// When the last snapshot was applied.
+    told_at: Nanos,
+    /// Bytes of the Benchmark that is to be sent.
+    benchmark: Option<u16>,
     inputs: Inputs,
     world: WorldView,
     statistics: Statistics,
@@ -131,6 +93,8 @@ impl Client {
         Ok(Self {
             link: Link::Connecting(Box::new(attempt)),
             enter_next: now,
+            told_at: now,
+            benchmark: None,
             inputs: Inputs::default(),
             world: WorldView::new(),
             statistics: Statistics::default(),
@@ -225,6 +189,13 @@ impl Client {
         inputs.newest = inputs.newest.wrapping_add(1);
         inputs.pending = true;
         inputs.newest
+    }
+
+    /// Asks the server for as many bytes as this sends, 24 to 1,024, with the next
+    /// `poll_transmit`; [`Event::Benchmark`] has the answer. A server answers only if its
+    /// configuration says so, and one question in a tick.
+    pub fn benchmark(&mut self, bytes: usize) {
+        self.benchmark = Some(bytes.clamp(BENCHMARK_MIN, BENCHMARK_MAX) as u16);
     }
 
     /// Says goodbye: three Disconnects, then the client is closed. One that has no session closes
@@ -375,11 +346,12 @@ impl Client {
             let Inputs { frames, newest, .. } = &self.inputs;
             let known = FRAMES.min(*newest as usize);
             return Some(session.send(now, Channel::Unreliable, out, |writer| {
-                put_input_frames(writer, *newest, &frames[..known]);
+                put_shortest_input_frames(writer, *newest, &frames[..known]);
             }));
         }
-        if session.stage == Stage::Confirmed && now >= self.enter_next {
-            self.enter_next = now.plus(ENTER_RESEND);
+        if now >= Self::enter_at(self.enter_next, self.told_at, session.stage) {
+            let pause = if session.stage == Stage::Entered { DEAF_RESEND } else { ENTER_RESEND };
+            self.enter_next = now.plus(pause);
             return Some(session.send(now, Channel::Unreliable, out, put_enter_to_world));
         }
         if session.delivery.is_some()
@@ -387,7 +359,22 @@ impl Client {
         {
             return Some(length);
         }
+        if session.stage > Stage::Unconfirmed
+            && let Some(length) = self.benchmark.take()
+        {
+            let request = BenchmarkRequest { nonce: now.as_us(), length };
+            return Some(session.send(now, Channel::Unreliable, out, |w| request.put(w)));
+        }
         session.poll_idle(now, out)
+    }
+
+    /// When EnterToWorld is to be sent next.
+    fn enter_at(enter_next: Nanos, told_at: Nanos, stage: Stage) -> Nanos {
+        match stage {
+            Stage::Unconfirmed => Nanos(u64::MAX),
+            Stage::Confirmed => enter_next,
+            Stage::Entered => enter_next.max(told_at.plus(DEAF_AFTER)),
+        }
     }
 
     /// When `poll_transmit` has to be called again if nothing else happens; `None` once closed.
@@ -399,8 +386,13 @@ impl Client {
             }
             Link::Open(session) => {
                 let next = session.next_timeout();
-                let enters = session.stage == Stage::Confirmed && !session.is_leaving();
-                Some(if enters { next.min(self.enter_next) } else { next })
+                if session.is_leaving() {
+                    return Some(next);
+                }
+                if self.benchmark.is_some() && session.stage > Stage::Unconfirmed {
+                    return Some(Nanos(0));
+                }
+                Some(next.min(Self::enter_at(self.enter_next, self.told_at, session.stage)))
             }
         }
     }

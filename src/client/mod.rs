@@ -17,6 +17,7 @@ mod clock;
 mod closing;
 mod delivery;
 mod error;
+mod event;
 mod history;
 mod identity;
 mod interpolation;
@@ -31,6 +32,7 @@ mod snapshot;
 mod statistics;
 #[cfg(test)]
 mod tests;
+mod updates;
 mod world;
 
 pub use crate::reliable::SendError;
@@ -40,13 +42,15 @@ pub use clock::{DELAY_MAX_MS, DELAY_TICKS, ServerClock};
 pub use closing::CloseReason;
 pub use delivery::GameData;
 pub use error::ClientError;
+pub use event::{Event, State};
 pub use interpolation::{AHEAD_MS, Drawn, Interpolation, LAG_MS, Pose};
-pub use machine::{Client, Event, State};
+pub use machine::Client;
 pub use overlay::{Figures, Overlay};
 pub use prediction::{Correction, PENDING_MAX, Prediction};
 pub use smoothing::{FADE_MS, TELEPORT_CM};
 pub use snapshot::{Applied, Breach, Scratch};
 pub use statistics::Statistics;
+pub use updates::Echo;
 pub use world::{Seen, WorldView};
 
 /// Whoever can ask the processor for memory that will be needed soon. A load generator knows which

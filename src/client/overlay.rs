@@ -5,7 +5,8 @@
 //! program calls [`Overlay::update`] about once per second and shows the [`Figures`].
 
 use super::clock::ServerClock;
-use super::machine::{Client, State};
+use super::event::State;
+use super::machine::Client;
 use super::prediction::Prediction;
 use super::statistics::Statistics;
 use crate::time::Nanos;

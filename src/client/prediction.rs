@@ -89,8 +89,9 @@ impl Prediction {
 
     /// Takes in what the newest snapshot says of the own player. Call it after each.
     pub fn observe(&mut self, world: &WorldView) -> Correction {
-        let told =
-            world.own().map(|own| self.reconcile(world.tick(), world.last_processed_input(), own));
+        let told = world
+            .own()
+            .map(|own| self.reconcile(world.own_tick(), world.last_processed_input(), own));
         told.unwrap_or_default()
     }
 

@@ -3,10 +3,11 @@
 use super::error::ClientError;
 use super::history::History;
 use super::snapshot::{Applied, Breach, Scratch, apply};
+use crate::limits::NEIGHBOURS_TOLD;
 use crate::state::{Kind, QuantizedState};
 use crate::units::{EntityId, Tick};
 use crate::wire::Stage;
-use crate::wire::snapshot::OwnState;
+use crate::wire::snapshot::{EntityUpdate, OwnState, OwnUpdate};
 
 /// An entity that the client sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,10 @@ pub struct WorldView {
     tick: Tick,
     last_processed_input: u32,
     own: Option<OwnState>,
+    /// Tick of `own` and of `last_processed_input`; not before `tick`.
+    own_tick: Tick,
+    /// Told outside a snapshot in `own_tick`, which is later than `tick`.
+    neighbours: [Option<EntityUpdate>; NEIGHBOURS_TOLD],
     /// Bit f: faction f is an enemy.
     enemies: u64,
     history: History,
@@ -37,7 +42,15 @@ pub struct WorldView {
 impl WorldView {
     pub(super) fn new() -> Self {
         let history = History::new();
-        Self { tick: 0, last_processed_input: 0, own: None, enemies: 0, history }
+        Self {
+            tick: 0,
+            last_processed_input: 0,
+            own: None,
+            own_tick: 0,
+            neighbours: [None; NEIGHBOURS_TOLD],
+            enemies: 0,
+            history,
+        }
     }
 
     /// Tick of the newest applied snapshot, 0 before the first.
@@ -48,6 +61,42 @@ impl WorldView {
     /// Newest input that the server had applied.
     pub fn last_processed_input(&self) -> u32 {
         self.last_processed_input
+    }
+
+    /// Tick of the own state: that of a snapshot, or of an update outside of one.
+    pub fn own_tick(&self) -> Tick {
+        self.own_tick
+    }
+
+    /// Others of whom the player was told outside a snapshot since the last one, the nearest first.
+    pub fn neighbours(&self) -> impl Iterator<Item = &EntityUpdate> {
+        self.neighbours.iter().flatten()
+    }
+
+    /// Takes in the own state outside a snapshot; `false` if it is not newer than what is known, or
+    /// shows inputs that were never sent.
+    pub(super) fn update_own(&mut self, update: &OwnUpdate, sent_input: u32) -> bool {
+        let known = self.own.as_ref().map(|own| own.id);
+        let is_ours = known.is_none_or(|id| id == update.own.id);
+        let inputs = self.last_processed_input..=sent_input;
+        let is_taken =
+            update.tick > self.own_tick && is_ours && inputs.contains(&update.last_processed_input);
+        if is_taken {
+            (self.own, self.own_tick) = (Some(update.own), update.tick);
+            self.last_processed_input = update.last_processed_input;
+            self.neighbours = [None; NEIGHBOURS_TOLD];
+        }
+        is_taken
+    }
+
+    /// Takes in another entity outside a snapshot, told together with the own state.
+    pub(super) fn update_neighbour(&mut self, update: &EntityUpdate) {
+        if update.tick == self.own_tick
+            && update.tick > self.tick
+            && let Some(place) = self.neighbours.iter_mut().find(|place| place.is_none())
+        {
+            *place = Some(*update);
+        }
     }
 
     /// The player's own entity in full precision.
@@ -103,7 +152,9 @@ impl WorldView {
         };
         let mut breaches = told.breaches;
         let (before, after) = (self.last_processed_input, told.last_processed_input);
-        breaches.note(Breach::INPUT_ORDER, after < before || after > sent_input);
+        // The own state may have been told outside the snapshots, and later ones.
+        let is_newest = told.tick >= self.own_tick;
+        breaches.note(Breach::INPUT_ORDER, (is_newest && after < before) || after > sent_input);
         breaches.note(Breach::OWN_MISSING, stage == Stage::Entered && told.own.is_none());
         if let Some(own) = &told.own {
             let known = self.own.as_ref().map(|before| before.id);
@@ -112,12 +163,19 @@ impl WorldView {
                 let shown = self.history.slots_of(own.id) != 0;
                 breaches.note(Breach::OWN_VISIBLE, shown);
             }
-            self.own = Some(*own);
+            if is_newest {
+                (self.own, self.own_tick) = (Some(*own), told.tick);
+            }
+        }
+        if self.neighbours[0].is_some() && is_newest {
+            self.neighbours = [None; NEIGHBOURS_TOLD];
         }
         self.enemies = told.relations.unwrap_or(self.enemies);
         let missed = if self.tick == 0 { 0 } else { told.tick - self.tick - 1 };
         self.tick = told.tick;
-        self.last_processed_input = after;
+        if is_newest {
+            self.last_processed_input = after;
+        }
         Ok(Some(Applied {
             tick: told.tick,
             missed_ticks: missed,

@@ -157,6 +157,8 @@ pub struct NetConfig {
     pub send_buffer_bytes: usize,
     /// Who brings datagrams to the thread that they are for.
     pub steering: Steering,
+    /// Whether the Benchmarks of clients are answered.
+    pub benchmark: bool,
 }
 
 /// Who brings datagrams to the thread that they are for.
@@ -255,7 +257,7 @@ impl ReplicationConfig {
 impl Default for NetConfig {
     fn default() -> Self {
         let (receive_buffer_bytes, send_buffer_bytes) = (16 << 20, 16 << 20);
-        Self { receive_buffer_bytes, send_buffer_bytes, steering: Steering::Auto }
+        Self { receive_buffer_bytes, send_buffer_bytes, steering: Steering::Auto, benchmark: false }
     }
 }
 

@@ -26,6 +26,8 @@ pub trait Sink {
     fn confirmed(&mut self, slot: Slot);
     /// The player in `slot` wants its entity. Called once per session.
     fn enter(&mut self, slot: Slot);
+    /// The player in `slot` wants its entity, which it has: its snapshots may not arrive.
+    fn enter_again(&mut self, _slot: Slot) {}
     /// The player in `slot`, which has entered, sent a frame that is newer than all before. In
     /// order of sequence, gaps possible.
     fn input(&mut self, slot: Slot, sequence: u32, frame: InputFrame);
@@ -298,12 +300,20 @@ impl Sessions {
             return self.read_control(pass, message, sink);
         }
         match message.kind {
-            to_server::SYNC_ENTITY => self.read_input(pass, message.body, sink),
+            to_server::SYNC_ENTITY => self.read_input(pass, InputFrames::read(message.body), sink),
+            to_server::SYNC_ENTITY_QUANTIZED => {
+                self.read_input(pass, InputFrames::read_quantized(message.body), sink)
+            }
+            to_server::BENCHMARK => {
+                Ok(self.read_benchmark(pass.now, slot, message.body, pass.counters)?)
+            }
             to_server::ENTER_TO_WORLD => {
                 read_enter_to_world(message.body)?;
                 if stage == Stage::Confirmed {
                     self.state[usize::from(slot)] = State::Live(Stage::Entered);
                     sink.enter(slot);
+                } else {
+                    sink.enter_again(slot);
                 }
                 Ok(())
             }
@@ -360,11 +370,11 @@ impl Sessions {
     fn read_input(
         &mut self,
         pass: Pass<'_>,
-        body: &[u8],
+        frames: Result<InputFrames<'_>, InputError>,
         sink: &mut impl Sink,
     ) -> Result<(), Stop> {
         let slot = pass.slot;
-        let frames = InputFrames::read(body).map_err(|error| match error {
+        let frames = frames.map_err(|error| match error {
             InputError::Malformed(_) => MALFORMED,
             InputError::Range => Stop::Fault(DropReason::InputRange),
         })?;

@@ -56,6 +56,8 @@ pub(super) struct Pending {
     pub(super) crypto_test: Option<[u8; CRYPTO_TEST_LEN]>,
     /// When the last Ping was sent.
     pinged: Nanos,
+    /// The last Benchmark not answered yet.
+    pub(super) benchmark: super::benchmark::Asked,
     /// Disconnects still to be sent, and their reason.
     farewell: Option<(DisconnectReason, u8)>,
 }
@@ -103,10 +105,13 @@ impl Sessions {
                     None
                 }
                 State::Live(stage) => {
-                    if let Some(ping) = self.probe_path(index, now, out) {
-                        // What else there is goes to the active address.
+                    let apart = self
+                        .probe_path(index, now, out)
+                        .or_else(|| self.answer_benchmark(index, now, out, counters));
+                    if apart.is_some() {
+                        // What else there is goes in a packet of its own.
                         self.poll_at = index;
-                        return Some(ping);
+                        return apart;
                     }
                     self.serve(index, stage, now, out, counters, sink)
                 }

@@ -21,6 +21,7 @@ mod acks;
 mod admission;
 mod admit;
 mod batch;
+mod benchmark;
 mod budgets;
 mod caps;
 mod congestion;

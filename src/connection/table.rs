@@ -169,6 +169,7 @@ pub struct Sessions {
     pub(super) outbox: Vec<Outbox>,
     pub(super) rekey: Vec<Rekey>,
     pub(super) supply: Supply,
+    pub(super) answers_benchmarks: bool,
     /// Where `poll_control` goes on.
     pub(super) poll_at: usize,
 }
@@ -216,6 +217,7 @@ impl Sessions {
             outbox: vec![Outbox::empty(); capacity],
             rekey,
             supply: Supply::default(),
+            answers_benchmarks: false,
             poll_at: 0,
         }
     }

@@ -96,6 +96,8 @@ named_enum! {
         Integrity = "integrity",
         /// A message beyond the budget of its type; the rest of its packet is dropped.
         MessageRate = "message_rate",
+        /// A Benchmark while they are off, or one of several in a tick.
+        Benchmark = "benchmark",
         /// A datagram that the kernel refused to take.
         SendRefused = "send_refused",
         /// A bounded queue inside the server was full.
@@ -204,6 +206,10 @@ named_enum! {
         CpuNs = "cpu_ns",
         /// Snapshots encoded.
         Snapshots = "snapshots",
+        /// Players told of themselves outside a snapshot, as they had asked twice.
+        UpdatesSent = "updates_sent",
+        /// Benchmarks answered.
+        BenchmarksAnswered = "benchmarks_answered",
         /// Inputs applied.
         Inputs = "inputs",
         /// Entities visible to a viewer, summed over viewers and ticks.

@@ -179,6 +179,20 @@ impl Replicator {
         slots::bits(table.live()).map(|slot| (slot, table.row[usize::from(slot)]))
     }
 
+    /// Rows of the entities that `viewer` sees and may be told of.
+    pub fn in_sight<'a>(
+        &'a self,
+        viewer: u16,
+        published: Published<'a>,
+    ) -> impl Iterator<Item = u32> + 'a {
+        let table = &self.tables[usize::from(viewer)];
+        let rows = slots::bits(table.live()).map(|slot| table.row[usize::from(slot)]);
+        // Who has left, and whoever was given the row since, goes with the next selection.
+        let is_there = move |&row: &u32| published.trail(row).since <= table.selected;
+        rows.filter(is_there)
+            .filter(move |&row| !published.state(row, published.tick()).is_hidden())
+    }
+
     /// Entities that `viewer` sees.
     pub fn visible(&self, viewer: u16) -> u32 {
         self.tables[usize::from(viewer)].live().count_ones()

@@ -323,6 +323,7 @@ pub(crate) fn shard_config(
         canary_seed: u64::from_le_bytes(entropy.bytes()),
         path_secret: [entropy.bytes(), entropy.bytes()].map(u64::from_le_bytes),
         rekey: config.rekey.policy(),
+        benchmark: config.net.benchmark,
     }
 }
 

@@ -302,6 +302,10 @@ impl Sink for Events<'_> {
         self.players.arrive(slot);
     }
 
+    fn enter_again(&mut self, slot: Slot) {
+        self.players.asking.add(slot);
+    }
+
     fn input(&mut self, slot: Slot, sequence: u32, frame: InputFrame) {
         let Some(row) = self.players.row(slot) else { return };
         let input = Input {

@@ -23,6 +23,7 @@ mod players;
 mod post;
 mod queue;
 mod tick;
+mod update;
 
 pub use describe::DescribeError;
 pub use explain::{Answer, Question};
@@ -79,6 +80,8 @@ pub struct ShardConfig {
     pub path_secret: [u64; 2],
     /// When the keys of sessions are replaced.
     pub rekey: RekeyPolicy,
+    /// Whether clients may measure, see `net.benchmark`.
+    pub benchmark: bool,
 }
 
 /// A shard without a thread. See the module.
@@ -141,20 +144,22 @@ impl Shard {
         counters: Arc<Counters>,
         entropy: Box<dyn Entropy + Send>,
     ) -> Self {
+        let mut sessions = Sessions::new(SessionsConfig {
+            socket_index: config.socket_index,
+            capacity: config.players,
+            tick_hz: config.rate.hz(),
+            seed: config.canary_seed,
+            path_secret: config.path_secret,
+            budget: config.budget,
+            rules: config.rules,
+            rekey: config.rekey,
+        });
+        sessions.answer_benchmarks(config.benchmark);
         let world = WorldConfig { capacity: config.entities, rate: config.rate };
         Self {
             config,
             tick: member.tick(),
-            sessions: Sessions::new(SessionsConfig {
-                socket_index: config.socket_index,
-                capacity: config.players,
-                tick_hz: config.rate.hz(),
-                seed: config.canary_seed,
-                path_secret: config.path_secret,
-                budget: config.budget,
-                rules: config.rules,
-                rekey: config.rekey,
-            }),
+            sessions,
             world: World::new(world),
             replicator: Replicator::new(config.players, member.rows(), config.rate),
             descriptions: Descriptions::new(config.players, member.rows()),
@@ -276,6 +281,7 @@ mod tests {
             canary_seed: 1,
             path_secret: [1, 2],
             rekey: RekeyPolicy::default(),
+            benchmark: false,
         };
         let (gate, end) = pair();
         let page = Page::new(8, Kind::ALL.map(Kind::radius), 1.1);

@@ -5,6 +5,7 @@
 //! phase apply.
 
 use super::lingering::Lingering;
+use super::update::Asking;
 use crate::config::SpawnRule;
 use crate::connection::Slot;
 use crate::host::entropy::SeededEntropy;
@@ -68,6 +69,8 @@ pub struct EntryRules {
 pub(super) struct Players {
     pub(super) players: Vec<Player>,
     pub(super) arriving: Vec<Slot>,
+    /// Players inside who have asked for their entity again.
+    pub(super) asking: Asking,
     pub(super) departing: Vec<Row>,
     /// Entities without a session.
     pub(super) lingering: Vec<Lingering>,
@@ -98,6 +101,7 @@ impl Players {
         Self {
             players: vec![nobody; slots],
             arriving: Vec::with_capacity(slots),
+            asking: Asking::new(slots),
             departing: Vec::with_capacity(entities),
             lingering: Vec::with_capacity(entities),
             heirs: 0,

@@ -52,6 +52,7 @@ impl Shard {
             place += packets;
             first += count;
         }
+        let place = self.push_updates(port, place, timer);
         self.push_control(port, place, timer);
         port.flush()?.record(&self.counters);
         self.laps.lap(Phase::Send, now, timer);
@@ -224,7 +225,7 @@ impl Shard {
     }
 
     /// What the snapshot says about the player itself.
-    fn viewer_state(&self, row: Row, sequence: u64) -> ViewerState {
+    pub(super) fn viewer_state(&self, row: Row, sequence: u64) -> ViewerState {
         let columns = self.world.columns();
         let index = row as usize;
         let quantized = &columns.quantized[index];

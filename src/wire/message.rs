@@ -44,25 +44,27 @@ pub mod control {
 pub mod to_server {
     /// Input frames.
     pub const SYNC_ENTITY: u8 = 0;
-    /// Reserved.
+    /// Input frames of three bytes.
     pub const SYNC_ENTITY_QUANTIZED: u8 = 1;
     /// Asks for an entity in the world.
     pub const ENTER_TO_WORLD: u8 = 3;
     /// Bytes that only the game understands.
     pub const GAME_DATA: u8 = 24;
+    /// Asks for as many bytes back.
+    pub const BENCHMARK: u8 = 17;
 }
 
 /// Type numbers of game messages, server to client.
 pub mod to_client {
-    /// Reserved.
+    /// Answers a Benchmark.
     pub const BENCHMARK: u8 = 0;
     /// The description of an entity in sight.
     pub const CREATE_ENTITY: u8 = 1;
-    /// Reserved.
+    /// The player's own entity, outside a snapshot.
     pub const UPDATE_ENTITY: u8 = 2;
     /// The description of an entity can be forgotten.
     pub const REMOVE_ENTITY: u8 = 3;
-    /// Reserved.
+    /// Another entity, outside a snapshot.
     pub const UPDATE_ENTITY_QUANTIZED: u8 = 4;
     /// A snapshot.
     pub const DELTA_SYNC: u8 = 6;
@@ -107,7 +109,7 @@ const fn rule(direction: Direction, channel: Channel, kind: u8, from: Stage) -> 
 }
 
 /// Everything that may be said. What is not in this table is a violation.
-const ALLOWED: [Rule; 27] = {
+const ALLOWED: [Rule; 32] = {
     use Channel::{Control, ReliableOrdered, ReliableUnordered, Unreliable};
     use Direction::{ToClient, ToServer};
     use Stage::{Confirmed, Unconfirmed};
@@ -125,6 +127,8 @@ const ALLOWED: [Rule; 27] = {
         rule(ToServer, Unreliable, to_server::ENTER_TO_WORLD, Confirmed),
         // Frames that overtake the packet with EnterToWorld are no fault; they move nobody.
         rule(ToServer, Unreliable, to_server::SYNC_ENTITY, Confirmed),
+        rule(ToServer, Unreliable, to_server::SYNC_ENTITY_QUANTIZED, Confirmed),
+        rule(ToServer, Unreliable, to_server::BENCHMARK, Confirmed),
         rule(ToClient, Control, control::CRYPTO_TEST_ACK, Unconfirmed),
         rule(ToClient, Control, control::DISCONNECT, Unconfirmed),
         rule(ToClient, Control, control::PING, Unconfirmed),
@@ -142,6 +146,9 @@ const ALLOWED: [Rule; 27] = {
         rule(ToClient, ReliableOrdered, to_client::REMOVE_ENTITY, Confirmed),
         rule(ToClient, ReliableOrdered, to_client::GAME_DATA, Confirmed),
         rule(ToClient, ReliableUnordered, to_client::GAME_DATA, Confirmed),
+        rule(ToClient, Unreliable, to_client::UPDATE_ENTITY, Confirmed),
+        rule(ToClient, Unreliable, to_client::UPDATE_ENTITY_QUANTIZED, Confirmed),
+        rule(ToClient, Unreliable, to_client::BENCHMARK, Confirmed),
     ]
 };
 
@@ -360,6 +367,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(allowed, 2 * 3 + 10 * 2 + 7 * 3 + 8 * 2);
+        assert_eq!(allowed, 2 * 3 + 10 * 2 + 7 * 3 + 8 * 2 + 5 * 2);
     }
 }

@@ -15,9 +15,11 @@
 //! | `control`, `ticket` | messages that serve the connection |
 //! | `enter`, `input` | game messages to the server |
 //! | `describe` | CreateEntity and RemoveEntity |
-//! | `snapshot` | the DeltaSync body, the game message to the player |
+//! | `snapshot` | the DeltaSync body and the other game messages to the player |
+//! | `benchmark` | question and answer of who measures |
 
 mod ack;
+mod benchmark;
 mod control;
 mod crc;
 mod cursor;
@@ -36,6 +38,7 @@ mod status;
 mod ticket;
 
 pub use ack::AckBlock;
+pub use benchmark::{BenchmarkAnswer, BenchmarkRequest};
 pub use control::{
     CRYPTO_TEST_LEN, ControlMessage, DisconnectReason, INTEGRITY_LEN, IntegrityRole, RekeyPart,
     ReliableHandshake,
@@ -55,7 +58,10 @@ pub use handshake::{
     WIRE_VERSION,
 };
 pub use header::{Channel, ConnectionId, FLAGS_AT, Flags, Header, HeaderError};
-pub use input::{INPUT_FRAME_LEN, InputError, InputFrame, InputFrames, buttons, put_input_frames};
+pub use input::{
+    INPUT_FRAME_LEN, InputError, InputFrame, InputFrames, QUANTIZED_FRAME_LEN, buttons,
+    put_input_frames, put_shortest_input_frames,
+};
 pub use lz4::{CompressTable, compress, compressed_max, decompress, raw_len};
 pub use message::{
     Direction, Message, Messages, RELIABLE_HEAD_LEN, Stage, control as control_kind, is_allowed,

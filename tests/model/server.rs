@@ -100,6 +100,7 @@ impl Server {
                     canary_seed: seed,
                     path_secret: [seed, 2],
                     rekey: RekeyPolicy::default(),
+                    benchmark: false,
                 };
                 Desk {
                     shard: Shard::new(

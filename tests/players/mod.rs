@@ -4,7 +4,7 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use tidelock::client::{Client, Event, Scratch, Ticket};
+use tidelock::client::{Client, Echo, Event, Scratch, Ticket};
 use tidelock::config::Config;
 use tidelock::host::clock::{self, Clock};
 use tidelock::host::entropy::OsEntropy;
@@ -56,6 +56,10 @@ pub(crate) struct Player {
     /// Tick of the last snapshot, and the most ticks from one to the next.
     tick: u32,
     pub(crate) longest_gap: u32,
+    /// Which lengths of datagrams arrive once there is a session.
+    pub(crate) hears: fn(usize) -> bool,
+    /// What Benchmarks have measured.
+    pub(crate) echoes: Vec<Echo>,
 }
 
 impl Player {
@@ -101,7 +105,16 @@ impl Player {
         let client = Client::new(ticket, OsEntropy.bytes(), clock.now(), &mut OsEntropy);
         let client = client.expect("a valid ticket");
         let scratch = Scratch::default();
-        Self { client, socket, clock, scratch, tick: 0, longest_gap: 0 }
+        Self {
+            client,
+            socket,
+            clock,
+            scratch,
+            tick: 0,
+            longest_gap: 0,
+            hears: |_| true,
+            echoes: Vec::new(),
+        }
     }
 
     /// Goes on from another port of `local`; what comes to the one that it had is lost.
@@ -125,10 +138,16 @@ impl Player {
     pub(crate) fn pump_copied(&mut self, mut thief: impl FnMut(&[u8])) {
         let mut buffer = [0; 1500];
         while let Ok(len) = self.socket.recv(&mut buffer) {
+            if self.client.connection().is_some() && !(self.hears)(len) {
+                continue;
+            }
             let datagram = &mut buffer[..len];
             let now = self.clock.now();
             // Errors are counted by the client and looked at in the end.
             let event = self.client.handle_datagram(now, datagram, &mut self.scratch);
+            if let Ok(Event::Benchmark(echo)) = event {
+                self.echoes.push(echo);
+            }
             if let Ok(Event::Snapshot(_)) = event {
                 let tick = self.client.world().tick();
                 if self.tick > 0 {

@@ -236,6 +236,7 @@ impl Stage {
             canary_seed: 1,
             path_secret: [1, 2],
             rekey: RekeyPolicy::default(),
+            benchmark: false,
         };
         let room = ForwardRoom::unsteered(shards, config.players);
         let desks = members.into_iter().zip(links(shards, config.entities, room).1);

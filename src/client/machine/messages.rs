@@ -1,5 +1,5 @@
-//! What the messages of an opened packet do to the client: snapshots, tickets and control. It opens
-//! nothing and sends nothing; [`Client::handle_datagram`] calls it.
+//! What the messages of an opened packet do to the client: snapshots, updates, tickets and control.
+//! It opens nothing and sends nothing; [`Client::handle_datagram`] calls it.
 
 use super::{Client, Event, Link};
 use crate::client::closing::CloseReason;
@@ -7,6 +7,7 @@ use crate::client::error::ClientError;
 use crate::client::resumption::Resumption;
 use crate::client::session::{ControlOutcome, Opened};
 use crate::client::snapshot::Scratch;
+use crate::client::updates;
 use crate::time::Nanos;
 use crate::wire::{
     Channel, ControlMessage, Direction, Flags, Message, Messages, Stage, control_kind, is_allowed,
@@ -27,6 +28,7 @@ impl Client {
             }
             return Ok(Event::Nothing);
         }
+        let sent = self.inputs.newest;
         let mut event = Event::Nothing;
         let mut close = None;
         for message in Messages::new(opened.messages, opened.channel) {
@@ -37,7 +39,6 @@ impl Client {
                 return Err(ClientError::Unexpected);
             }
             if (opened.channel, message.kind) == (Channel::Unreliable, to_client::DELTA_SYNC) {
-                let sent = self.inputs.newest;
                 let Some(applied) = self.world.apply(message.body, sent, stage, scratch)? else {
                     // Not acknowledged: its states were not taken over, so nothing may build on
                     // them.
@@ -45,18 +46,22 @@ impl Client {
                     return Ok(Event::Stale);
                 };
                 self.statistics.count_applied(&applied);
-                if self.world.own().is_some() {
-                    session.stage = Stage::Entered;
-                }
+                self.told_at = now;
                 event = Event::Snapshot(applied);
             } else if message.kind == control_kind::RESUME_TICKET {
                 Resumption::take(&mut self.resumption, message.body)?;
                 event = Event::Ticket;
+            } else if opened.channel == Channel::Unreliable {
+                let other = updates::read(&mut self.world, &message, sent, now)?;
+                event = if other == Event::Nothing { event } else { other };
             } else {
                 close = self.handle_control(now, &opened, &message, &mut event)?.or(close);
             }
         }
         if let Link::Open(session) = &mut self.link {
+            if self.world.own().is_some() {
+                session.stage = Stage::Entered;
+            }
             session.processed(opened.sequence, now);
         }
         if let Some(reason) = close {

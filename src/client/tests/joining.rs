@@ -105,9 +105,19 @@ fn entering_is_asked_for_every_100_ms_until_the_own_state_comes() {
     }
     assert_eq!(asked, 10);
     pair.say(&body(1, &[], &[])).unwrap();
-    pair.now = Nanos::from_ms(2000);
+    pair.now = Nanos::from_ms(1_500);
     let heard = pair.heard().unwrap();
     assert_eq!(heard.control(), ControlMessage::Ack, "nothing but the acknowledgment is left");
+    // A second after the last snapshot, which came at 999 ms, it asks again: four times a second.
+    let mut asked = Vec::new();
+    for ms in 1_500..3_200 {
+        pair.now = Nanos::from_ms(ms);
+        while let Some(heard) = pair.heard() {
+            assert_eq!(heard.messages[0].0, to_server::ENTER_TO_WORLD);
+            asked.push(ms);
+        }
+    }
+    assert_eq!(asked, [1_999, 2_249, 2_499, 2_749, 2_999]);
 }
 
 #[test]
@@ -133,6 +143,8 @@ fn a_ping_is_answered_and_silence_is_broken_and_ends() {
     pair.deliver(&ping).unwrap();
     assert!(matches!(pair.heard().unwrap().control(), ControlMessage::Pong { nonce: 77, .. }));
     pair.now = Nanos::from_ms(5_000);
+    // It has had no snapshot for long, either.
+    assert_eq!(pair.heard().unwrap().messages[0].0, to_server::ENTER_TO_WORLD);
     let ControlMessage::Ping { nonce } = pair.heard().unwrap().control() else { panic!() };
     pair.now = Nanos::from_ms(5_020);
     let pong = pair.server.control(ControlMessage::Pong { nonce, clock_us: 0 });

@@ -59,7 +59,7 @@ fn a_moved_client_speaks_under_the_new_id_and_goes_on_with_everything() {
 #[test]
 fn an_idle_client_answers_the_announcement_by_itself() {
     let mut pair = Pair::in_world();
-    pair.now = pair.now.plus(Nanos::from_ms(1_000));
+    pair.now = pair.now.plus(Nanos::from_ms(500));
     pair.moves(MOVED).unwrap();
     pair.server_is(MOVED);
     pair.now = pair.now.plus(Nanos::from_ms(30));

@@ -1,5 +1,6 @@
 //! One table of sessions, and clients of a few lines that say whatever a test wants.
 
+mod benchmark;
 mod congestion;
 mod handover;
 mod hostile;
@@ -36,6 +37,7 @@ const TEST_BYTES: [u8; 16] = [0x5A; 16];
 enum Event {
     Confirmed(Slot),
     Enter(Slot),
+    EnterAgain(Slot),
     Input(Slot, u32, InputFrame),
     Acked(Slot, u64),
     Closed(Slot, CloseReason),
@@ -53,6 +55,9 @@ impl Sink for Record {
     }
     fn enter(&mut self, slot: Slot) {
         self.0.push(Event::Enter(slot));
+    }
+    fn enter_again(&mut self, slot: Slot) {
+        self.0.push(Event::EnterAgain(slot));
     }
     fn input(&mut self, slot: Slot, sequence: u32, frame: InputFrame) {
         self.0.push(Event::Input(slot, sequence, frame));

@@ -157,7 +157,7 @@ fn ten_minutes(seed: u64, weather: Weather) -> [usize; 4] {
                     assert!(!player.discarded.contains(&sequence), "seed {seed}: {sequence}");
                     assert!(acked.insert(sequence), "seed {seed}: {sequence} twice");
                 }
-                Event::Confirmed(1) | Event::Enter(1) => {}
+                Event::Confirmed(1) | Event::Enter(1) | Event::EnterAgain(1) => {}
                 other => panic!("seed {seed}: {other:?}"),
             }
         }

@@ -70,6 +70,10 @@ struct Standing {
 }
 
 impl Standing {
+    fn note_denial(&mut self, reason: Denial) {
+        self.first_denial.get_or_insert(reason);
+    }
+
     /// Takes notice of what has become of `player`.
     fn settle(&mut self, player: &mut Player) {
         match (player.client.state(), player.place) {

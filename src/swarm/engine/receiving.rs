@@ -74,10 +74,9 @@ impl Engine {
                         player.client.answer_rekey(OsEntropy.bytes(), now);
                         nudged.push(index);
                     }
-                    Ok(Event::Advice(denied)) => {
-                        standing.first_denial.get_or_insert(denied.reason);
-                    }
+                    Ok(Event::Advice(denied)) => standing.note_denial(denied.reason),
                     Ok(Event::Confirmed | Event::Ticket | Event::Nothing) => {}
+                    Ok(Event::Updated(_) | Event::Benchmark(_)) => {}
                     Err(reason) => totals.errors[reason as usize] += 1,
                 }
                 if player.place == Place::OnTheWay {

@@ -8,9 +8,11 @@ mod entry;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod update;
 
 pub use entry::{EntryBody, STEP_LEN, step_body, write_entry_head};
 pub use reader::{EntryHead, FullEntry, SnapshotReader};
+pub use update::{EntityUpdate, OWN_UPDATE_LEN, OwnUpdate};
 
 use super::cursor::{ReadError, Reader};
 use crate::units::{EntityId, Tick};

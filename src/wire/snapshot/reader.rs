@@ -7,7 +7,7 @@ use super::{
 };
 use crate::limits::{AGE_MAX, VISIBLE_MAX};
 use crate::state::{Kind, QuantizedState};
-use crate::units::{EntityId, STEPS_XY, STEPS_Z};
+use crate::units::{EntityId, STEPS_XY, STEPS_Z, Tick};
 use crate::wire::Reader;
 
 /// What stands in front of one entry's body.
@@ -78,6 +78,20 @@ impl<'a> SnapshotReader<'a> {
             relations,
         };
         Ok(Self { head, removed, reader, entries_left: entries })
+    }
+
+    /// For the body of one full entry that `reader` is at, and nothing behind it.
+    pub(super) fn of_one_entry(tick: Tick, reader: Reader<'a>) -> Self {
+        let head = SnapshotHead {
+            tick,
+            last_processed_input: 0,
+            base_age: 0,
+            removals: 0,
+            entries: 0,
+            own: None,
+            relations: None,
+        };
+        Self { head, removed: &[], reader, entries_left: 0 }
     }
 
     /// What stood in front.
