@@ -107,6 +107,7 @@ pub(super) fn run(
         memory_growth: peak.saturating_sub(calm_bytes),
         recovery_s: witness.recovery.as_secs_f64(),
         dropped: during.since(&before).dropped,
+        refused: grown(&before, &during, Counter::MessagesRefused),
         sessions_ended: grown(&before, &during, Counter::Violations),
     })
 }

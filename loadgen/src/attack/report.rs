@@ -40,6 +40,8 @@ pub(crate) struct Outcome {
     pub(crate) recovery_s: f64,
     /// What the server did not use, by reason.
     pub(crate) dropped: BTreeMap<String, u64>,
+    /// Packets with reliable messages for which the server had no room.
+    pub(crate) refused: u64,
     /// Sessions that the server ended for violations: attackers'.
     pub(crate) sessions_ended: u64,
     pub(crate) tally: Tally,
@@ -80,8 +82,9 @@ impl Outcome {
         drops.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
         let drops: Vec<_> =
             drops.iter().take(5).map(|(reason, count)| format!("{reason} {count}")).collect();
-        let ended = self.sessions_ended;
-        format!("    dropped: {}; sessions ended for violations: {ended}", drops.join(", "))
+        let drops = if drops.is_empty() { "nothing".to_owned() } else { drops.join(", ") };
+        let (refused, ended) = (self.refused, self.sessions_ended);
+        format!("    dropped: {drops}; no room for {refused}; ended for violations: {ended}")
     }
 
     /// What did not hold, a sentence each.
@@ -143,6 +146,7 @@ mod tests {
             memory_growth: 64 << 20,
             recovery_s: 2.0,
             dropped: BTreeMap::from([("crc".to_owned(), 9), ("size".to_owned(), 10)]),
+            refused: 0,
             sessions_ended: 0,
             tally: Tally {
                 strangers: exchange(1_200, 76),

@@ -2,12 +2,13 @@
 //! slow the machine is. Latencies and memory are for `loadgen attack` itself.
 
 use super::arena::{self, Plan, harmless};
+use super::report::Outcome;
 use super::scenarios;
 use crate::server::LocalServer;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-fn is_survived(names: &[&str]) {
+fn is_survived(names: &[&str]) -> Vec<Outcome> {
     let server = LocalServer::start(names[0]);
     let plan = Plan {
         players: 20,
@@ -18,6 +19,7 @@ fn is_survived(names: &[&str]) {
         count: 10_000,
         seed: 1,
     };
+    let mut outcomes = Vec::new();
     for name in names {
         let entry = scenarios::chosen(name).expect("known")[0];
         let target = server.target();
@@ -25,8 +27,10 @@ fn is_survived(names: &[&str]) {
         let outcome = outcome.expect("the scenario runs");
         assert!(outcome.tally.sent().datagrams > 100, "{name}: {:?}", outcome.tally);
         harmless(&outcome).unwrap_or_else(|error| panic!("{name}: {error}"));
+        outcomes.push(outcome);
     }
     server.end();
+    outcomes
 }
 
 #[test]
@@ -46,7 +50,15 @@ fn players_who_only_half_join_harm_nobody() {
 
 #[test]
 fn players_who_break_the_rules_harm_nobody_but_themselves() {
-    is_survived(&["overspeed", "fragments", "reliables", "bombs"]);
+    is_survived(&["overspeed", "bombs"]);
+}
+
+#[test]
+fn players_who_hoard_find_no_room_and_break_no_rule() {
+    for outcome in is_survived(&["fragments", "reliables"]) {
+        assert!(outcome.refused > 100, "{}: {}", outcome.scenario, outcome.drops());
+        assert_eq!(outcome.sessions_ended, 0, "{}: {}", outcome.scenario, outcome.drops());
+    }
 }
 
 #[test]

@@ -13,6 +13,8 @@ use tidelock::wire::{Channel, Flags, Header, control_kind, to_server};
 /// Bytes of a fragment, and of the largest set that a client may open.
 const FRAGMENT: usize = 1_024;
 const FRAGMENT_SET: u32 = 16_384;
+/// Ids that may be under way at a time: all of them are asked room for, none is a violation.
+const IDS: u64 = 256;
 /// Opens the reliable channels: both begin with message 0, windows as large as they may be.
 const RELIABLE_HANDSHAKE: [u8; 16] = [0, 0, 0, 0, 0, 1, 16, 0, 0, 0, 1, 0, 0, 0, 0, 0];
 
@@ -86,7 +88,7 @@ fn opens_channels(turn: &mut Turn<'_>, out: &mut [u8; DATAGRAM_MAX]) -> Option<S
     // CryptoTest and EnterToWorld have come before.
     (turn.session.sequence < 12).then(|| {
         let hello = message(control_kind::RELIABLE_HANDSHAKE, None, &RELIABLE_HANDSHAKE);
-        let len = turn.session.say(Channel::Control, Flags(0), &hello, out);
+        let len = turn.session.say(Channel::Control, Flags::RELIABLE_HANDSHAKE, &hello, out);
         known(turn, len)
     })
 }
@@ -99,13 +101,23 @@ fn unfinished_fragment(
     if let Some(shot) = opens_channels(&mut turn, out) {
         return Some(shot);
     }
-    let number = turn.session.sequence;
-    let offset = (number % 15 * FRAGMENT as u64) as u16;
-    let head =
-        [&(number as u16).to_le_bytes()[..], &offset.to_le_bytes(), &FRAGMENT_SET.to_le_bytes()];
-    let plaintext = [&head.concat()[..], &[0xF7; FRAGMENT]].concat();
-    let channel =
-        if number & 1 == 0 { Channel::ReliableOrdered } else { Channel::ReliableUnordered };
+    // All parts of a set but the last, on either channel; then another set.
+    let number = turn.session.sequence / 2;
+    let parts = u64::from(FRAGMENT_SET) / FRAGMENT as u64;
+    let (part, id) = (number % (parts - 1), (number / (parts - 1) % IDS) as u16);
+    let offset = (part * FRAGMENT as u64) as u16;
+    let head = [&id.to_le_bytes()[..], &offset.to_le_bytes(), &FRAGMENT_SET.to_le_bytes()];
+    let first = message(to_server::GAME_DATA, Some(id), &[0xF7; FRAGMENT]);
+    let mut body = [0xF7; FRAGMENT];
+    if part == 0 {
+        body.copy_from_slice(&first[..FRAGMENT]);
+        body[..2].copy_from_slice(&(FRAGMENT_SET as u16 - 2).to_le_bytes());
+    }
+    let plaintext = [&head.concat()[..], &body].concat();
+    let channel = match turn.session.sequence & 1 {
+        0 => Channel::ReliableOrdered,
+        _ => Channel::ReliableUnordered,
+    };
     let len = turn.session.say(channel, Flags(0x08), &plaintext, out);
     Some(known(&turn, len))
 }
@@ -119,8 +131,8 @@ fn unfinished_reliable(
         return Some(shot);
     }
     // Message 0 never comes; those behind it are as large as a packet allows.
-    let id = 1 + (turn.session.sequence % 300) as u16;
-    let body = message(to_server::ENTER_TO_WORLD, Some(id), &[0; 1_000]);
+    let id = 1 + (turn.session.sequence % (IDS - 1)) as u16;
+    let body = message(to_server::GAME_DATA, Some(id), &[0; 1_000]);
     let len = turn.session.say(Channel::ReliableOrdered, Flags(0), &body, out);
     Some(known(&turn, len))
 }
