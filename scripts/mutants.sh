@@ -285,7 +285,7 @@ mutant token_from_before_the_restart src/gate/handshake.rs \
   "${museum[@]}" a_restarted_server
 
 mutant token_table_takes_too_many src/gate/tokens.rs \
-  'None if self.0.is_full() => Err(DropReason::TokenTableFull),' \
+  'None if self.is_full() => Err(DropReason::TokenTableFull),' \
   '' \
   "${museum[@]}" a_full_token_table
 

@@ -255,7 +255,8 @@ pub const HANDSHAKE_SOURCES: usize = 65_536;
 pub const HANDSHAKE_DH_PER_S: u32 = 1_000;
 /// Connect tokens remembered at a time. A full table refuses newcomers and never evicts.
 pub const TOKENS_MAX: usize = 65_536;
-/// Sessions remembered at a time whose resume tickets are used up. The same.
+/// Players remembered at a time whose session with resume tickets has ended; beyond, who is unknown
+/// needs a login for 305 s. And tickets in use.
 pub const TICKETS_MAX: usize = 65_536;
 /// Seconds after which a session gets a new resume ticket; one lives 300 s.
 pub const TICKET_RENEWAL_S: u64 = 120;

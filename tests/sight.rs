@@ -222,7 +222,10 @@ impl Run {
                 let mover = self.moving.iter().find(|mover| mover.to == id);
                 self.onlookers[mover.expect("it was asked for").player].moved = tick;
             }
-            assert!(!matches!(told, ToGate::Closed(_) | ToGate::Stayed(_)), "{told:?}");
+            assert!(
+                !matches!(told, ToGate::Closed(_) | ToGate::Left(_) | ToGate::Stayed(_)),
+                "{told:?}"
+            );
         }
         self.moving.retain_mut(|mover| {
             mover.hears_in -= 1;

@@ -37,14 +37,7 @@ impl CloseReason {
         match self {
             Self::TimedOut | Self::WornOut => true,
             Self::Left | Self::Refused(_) => false,
-            Self::Disconnected(reason) => matches!(
-                reason,
-                DisconnectReason::Full
-                    | DisconnectReason::Maintenance
-                    | DisconnectReason::TimedOut
-                    | DisconnectReason::Exhausted
-                    | DisconnectReason::ShardLost
-            ),
+            Self::Disconnected(reason) => reason.may_resume(),
         }
     }
 }

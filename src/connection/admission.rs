@@ -99,6 +99,15 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// Whether the tickets of the session stay good: its client keeps them.
+    pub fn may_resume(self) -> bool {
+        match self {
+            Self::Peer(reason) => reason.may_resume(),
+            Self::TimedOut | Self::Unconfirmed | Self::Exhausted | Self::Undelivered => true,
+            Self::Violation => false,
+        }
+    }
+
     /// Whether the player may want to come back and finds its entity where it was: nobody said
     /// goodbye, and nobody was thrown out.
     pub fn lingers(self) -> bool {

@@ -30,17 +30,15 @@ pub(super) struct Body {
     /// Until when it stands in the world for a player who may come back. It is not given up while a
     /// session holds it.
     lingers_until: Option<Nanos>,
-    /// Id of the tickets of the last session that has proven itself.
-    ticket: Option<[u8; 16]>,
 }
 
-/// An entity that a shard is to remove because nobody came back for it.
+/// An entity that a shard is to remove because nobody came back for it, or has removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Departure {
-    entity: EntityId,
-    shard: u8,
+pub(super) struct Departure {
+    pub(super) entity: EntityId,
+    pub(super) shard: u8,
     /// `None` if the gate has given it up before.
-    seat: Option<u32>,
+    pub(super) seat: Option<u32>,
 }
 
 /// The entities of all players.
@@ -77,8 +75,7 @@ impl Bodies {
     /// Another session of `player` holds the entity it has, or else the `fresh` one on `shard`.
     pub(super) fn hold(&mut self, player: u64, fresh: (EntityId, u32), shard: u8) -> Body {
         let (entity, seat) = fresh;
-        let (sessions, lingers_until, ticket) = (0, None, None);
-        let fresh = Body { player, entity, seat, shard, sessions, lingers_until, ticket };
+        let fresh = Body { player, entity, seat, shard, sessions: 0, lingers_until: None };
         let mut body = self.of(player).unwrap_or(fresh);
         body.sessions += 1;
         self.put(body);
@@ -105,14 +102,11 @@ impl Bodies {
         self.put(body);
     }
 
-    /// A session of `player` whose tickets have this id has proven itself: the entity is its own.
-    /// Returns the id of the tickets that the session before it had.
-    pub(super) fn claimed(&mut self, player: u64, ticket: Option<[u8; 16]>) -> Option<[u8; 16]> {
-        let mut body = self.of(player)?;
+    /// A session of `player` has proven itself: the entity is its own.
+    pub(super) fn claimed(&mut self, player: u64) {
+        let Some(mut body) = self.of(player) else { return };
         self.lingering -= usize::from(body.lingers_until.take().is_some());
-        let before = std::mem::replace(&mut body.ticket, ticket);
         self.put(body);
-        before
     }
 
     /// The entity of `player` lives on another shard from now on.
@@ -159,15 +153,15 @@ impl Bodies {
         Some((departure.shard, departure.entity))
     }
 
-    /// A shard has removed `entity`. Returns its seat, if that was not given up before.
-    pub(super) fn departed(&mut self, entity: EntityId) -> Option<u32> {
+    /// A shard has removed `entity`, if it was told to.
+    pub(super) fn departed(&mut self, entity: EntityId) -> Option<Departure> {
         let place = self.told.iter().position(|departure| departure.entity == entity)?;
-        self.told.swap_remove(place).seat
+        Some(self.told.swap_remove(place))
     }
 
     /// The shards in `lost` are gone with everybody who lingered there. Calls `release` for what is
     /// no player's any more; what sessions hold is released as they close.
-    pub(super) fn lose(&mut self, lost: &[bool], mut release: impl FnMut(EntityId, u32)) {
+    pub(super) fn lose(&mut self, lost: &[bool], mut release: impl FnMut(Departure)) {
         let is_lost = |shard: u8| lost[usize::from(shard)];
         let (mut gone, mut held) = (Vec::new(), Vec::new());
         self.bodies.sweep(usize::MAX, |body| {
@@ -178,14 +172,12 @@ impl Bodies {
             !lingers || body.sessions > 0
         });
         self.lingering -= gone.len();
-        gone.iter().for_each(|body| release(body.entity, body.seat));
-        held.iter().for_each(|body| _ = self.claimed(body.player, body.ticket));
-        let waiting = self.due.iter().chain(&self.told).filter(|it| is_lost(it.shard));
-        waiting.for_each(|it| {
-            if let Some(seat) = it.seat {
-                release(it.entity, seat);
-            }
+        gone.iter().for_each(|&Body { entity, shard, seat, .. }| {
+            release(Departure { entity, shard, seat: Some(seat) });
         });
+        held.iter().for_each(|body| self.claimed(body.player));
+        let waiting = self.due.iter().chain(&self.told).filter(|it| is_lost(it.shard));
+        waiting.for_each(|&departure| release(departure));
         self.due.retain(|it| !is_lost(it.shard));
         self.told.retain(|it| !is_lost(it.shard));
     }
@@ -231,7 +223,8 @@ mod tests {
         assert_eq!((bodies.of(7), bodies.lingering()), (None, 0));
         assert_eq!(bodies.poll_departure(|_| false), None, "its shard reads no mail");
         assert_eq!(bodies.poll_departure(|shard| shard == 1), Some((1, held().0)));
-        assert_eq!(bodies.departed(held().0), Some(30));
+        let departed = bodies.departed(held().0).expect("it was told to go");
+        assert_eq!((departed.shard, departed.seat), (1, Some(30)));
         assert_eq!(bodies.departed(held().0), None, "released once");
     }
 
@@ -241,8 +234,7 @@ mod tests {
         bodies.hold(7, held(), 1);
         bodies.lingers(7, Nanos(100));
         bodies.hold(7, held(), 1);
-        assert_eq!(bodies.claimed(7, Some([1; 16])), None);
-        assert_eq!(bodies.claimed(7, None), Some([1; 16]), "the tickets of the one before");
+        bodies.claimed(7);
         bodies.sweep(usize::MAX, Nanos(200));
         assert_eq!((bodies.lingering(), bodies.closed(7).map(|body| body.seat)), (0, Some(30)));
     }
@@ -260,9 +252,9 @@ mod tests {
         bodies.sweep(usize::MAX, Nanos(103));
         while bodies.poll_departure(|shard| shard == 0).is_some() {}
         let mut released = Vec::new();
-        bodies.lose(&[false, true], |_, seat| released.push(seat));
+        bodies.lose(&[false, true], |departure| released.push(departure.seat));
         released.sort_unstable();
-        assert_eq!(released, [1, 3]);
+        assert_eq!(released, [Some(1), Some(3)]);
         assert_eq!((bodies.of(3), bodies.lingering()), (None, 1));
         assert_eq!(bodies.closed(5).map(|body| body.seat), Some(5), "released as it closes");
         assert!(bodies.of(4).is_some());

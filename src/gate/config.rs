@@ -47,6 +47,8 @@ pub struct GateConfig {
     pub shards: u8,
     /// Sessions one shard can hold, at most 4,096.
     pub slots_per_shard: u16,
+    /// Entities one shard can have.
+    pub entities_per_shard: usize,
     /// Sessions of all shards together; they have more slots than that so that they may be unevenly
     /// full.
     pub sessions: usize,
@@ -64,7 +66,7 @@ pub struct GateConfig {
     pub dh_per_s: u32,
     /// Tokens remembered at a time.
     pub tokens: usize,
-    /// Sessions remembered at a time whose resume tickets are used up.
+    /// Resume tickets that were shown, and players who left some behind, remembered at a time.
     pub tickets: usize,
     /// Accepted sessions that have not proven themselves yet.
     pub unconfirmed: u16,
@@ -89,6 +91,7 @@ impl GateConfig {
             tick_hz: 60,
             shards: 1,
             slots_per_shard: limits::SLOTS_PER_SHARD as u16,
+            entities_per_shard: limits::ENTITIES_MAX,
             sessions: limits::SLOTS_PER_SHARD,
             minimum_build: 0,
             banned: Vec::new(),
@@ -110,9 +113,14 @@ impl GateConfig {
         self.integrity.iter().find(|table| table.build() == build)
     }
 
+    /// Slots of all shards together.
+    pub(super) fn slots(&self) -> usize {
+        usize::from(self.shards) * usize::from(self.slots_per_shard)
+    }
+
     /// Players who have an entity: one per slot, and as many as may linger beside them.
     pub(super) fn bodies(&self) -> usize {
-        let slots = usize::from(self.shards) * usize::from(self.slots_per_shard);
+        let slots = self.slots();
         slots + self.sessions.min(slots)
     }
 

@@ -190,9 +190,8 @@ impl Gate {
             return Err(DropReason::TokenBeforeBoot);
         }
         self.table(kind).check(&token.token_id, attempt.origin)?;
-        if self.tickets.is_full() && self.bodies.of(token.player_id).is_some() {
-            // The tickets of the session before would have to be remembered as used up.
-            return Err(DropReason::TokenTableFull);
+        if kind == TokenKind::ResumeTicket {
+            self.valid.check(token.player_id, &token.token_id, at.unix_s)?;
         }
         if self.sessions.is_leaving(token.player_id) {
             // Where the newcomer finds its entity will be known in a moment.
@@ -332,7 +331,8 @@ impl Gate {
         if let Some(body) = self.bodies.of(token.player_id) {
             return self.sessions.candidate_in(body.shard.into(), random).ok_or(full);
         }
-        let id = self.sessions.candidate(self.bodies.lingering(), random).ok_or(full)?;
+        let rows = |shard| self.population.room_in(shard);
+        let id = self.sessions.candidate(self.bodies.lingering(), rows, random).ok_or(full)?;
         if !self.population.has_room(usize::from(id.socket()) - 1) {
             return Err(full);
         }

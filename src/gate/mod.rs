@@ -21,6 +21,7 @@ mod source;
 mod tests;
 mod tickets;
 mod tokens;
+mod valid;
 mod warden;
 
 pub use config::{GateConfig, TokenKey};
@@ -38,15 +39,16 @@ use crate::time::{Entropy, Nanos, TokenBucket};
 use crate::units::{EntityId, Tick};
 use crate::wire::ConnectionId;
 use answers::Answers;
-use bodies::{Bodies, Body};
+use bodies::{Bodies, Body, Departure};
 use cooldown::CoolDowns;
 use farewell::Farewells;
 use limiter::Limiter;
 use population::Population;
 use sessions::{Session, Sessions};
 use std::net::SocketAddr;
-use tickets::{FORGET_S, Rounds};
+use tickets::Rounds;
 use tokens::TokenTable;
+use valid::ValidTickets;
 
 /// Cells of the token table, and of the cool-downs, looked at per millisecond: all of them in about
 /// a second.
@@ -93,6 +95,7 @@ pub struct Gate {
     dh_budget: TokenBucket,
     tokens: TokenTable,
     tickets: TokenTable,
+    valid: ValidTickets,
     rounds: Rounds,
     answers: Answers,
     sessions: Sessions,
@@ -119,12 +122,13 @@ impl Gate {
             limiter: Limiter::new(config.rates, config.trusted_sources.clone(), seed, now),
             cookies: CookieKeys::new(random(entropy), 0, now),
             dh_budget: TokenBucket::full(dh_burst(config.dh_per_s), now),
-            tokens: TokenTable::new(config.tokens, 0, seed),
-            tickets: TokenTable::new(config.tickets, config.unconfirmed.into(), seed),
-            rounds: Rounds::new(usize::from(config.shards) * usize::from(config.slots_per_shard)),
+            tokens: TokenTable::new(config.tokens, seed),
+            tickets: TokenTable::new(config.tickets, seed),
+            valid: ValidTickets::new(config.slots(), config.tickets, seed),
+            rounds: Rounds::new(config.slots()),
             answers: Answers::new(config.unconfirmed, seed),
             sessions: Sessions::new(config.shards, config.slots_per_shard, config.sessions, seed),
-            population: Population::new(keeper, config.shards.into()),
+            population: Population::new(keeper, config.shards.into(), config.entities_per_shard),
             bodies: Bodies::new(config.bodies(), seed),
             farewells: Farewells::default(),
             cool_downs: CoolDowns::new(config.cool_downs, &config.banned, seed),
@@ -169,6 +173,7 @@ impl Gate {
             self.tokens.sweep(cells, self.unix_s);
             self.cool_downs.sweep(cells, at.now);
             self.tickets.sweep(cells, self.unix_s);
+            self.valid.sweep(cells, self.unix_s);
             self.rounds.pass_ms(elapsed_ms);
             // A round in a quarter of a second.
             let cells = (self.bodies.cells() as u64).div_ceil(256);
@@ -183,39 +188,50 @@ impl Gate {
         let player = session.player;
         let answer = session.answer.take();
         let ticket = self.sessions.resumption(id).map(|resumption| resumption.id);
-        let before = self.bodies.claimed(player, ticket);
+        self.bodies.claimed(player);
         let sessions = &self.sessions;
         self.rounds.add(id, |id| sessions.lives(id));
         let answer = self.answers.remove(answer?)?;
         self.tokens.consume(&answer.token_id);
-        if let Some(before) = before {
-            // Who was replaced, or came back, does not come back with the tickets of that session.
-            self.tickets.revoke(&before, self.unix_s + FORGET_S);
-        }
         self.tickets.consume(&answer.token_id);
+        if let Some(ticket) = ticket {
+            // Nobody comes back with the tickets of an earlier session, wherever that is by now.
+            self.valid.confirmed(player, ticket);
+        }
         self.sessions.confirm(id, player)
     }
 
     /// A shard closed `id`, confirmed or not: its slot is free again. Ids that name no session are
     /// ignored, so reporting twice is harmless.
     pub fn closed(&mut self, id: ConnectionId) {
-        self.sessions.release(id);
-        self.end(id);
+        self.settle_hold(id);
+        self.finish(id, true);
     }
 
-    fn end(&mut self, id: ConnectionId) {
-        if let Some(body) = self.close(id) {
-            self.population.release(body.entity, body.seat);
+    /// The same, and the player said goodbye or was thrown out: the tickets of the session are
+    /// worth nothing.
+    pub fn left(&mut self, id: ConnectionId) {
+        self.settle_hold(id);
+        self.finish(id, false);
+    }
+
+    fn finish(&mut self, id: ConnectionId, may_return: bool) {
+        if let Some(body) = self.close(id, may_return) {
+            self.population.release(body.entity, body.seat, body.shard.into());
         }
     }
 
     /// A shard closed `id`, whose player may come back: `entity` stands in the world until then, or
     /// until [`Self::poll_departure`] says that it is to go.
     pub fn lingers(&mut self, id: ConnectionId, entity: EntityId, now: Nanos) {
-        self.sessions.release(id);
-        match self.close_session(id) {
+        self.settle_hold(id);
+        match self.close_session(id, true) {
             Some(session) => self.bodies.lingers(session.player, now.plus(self.config.linger)),
-            None => self.bodies.add_stray(entity, id.socket() - 1),
+            None => {
+                let shard = id.socket() - 1;
+                self.bodies.add_stray(entity, shard);
+                self.population.comes(shard.into());
+            }
         }
     }
 
@@ -227,14 +243,14 @@ impl Gate {
 
     /// A shard reports that an entity of [`Self::poll_departure`] is gone.
     pub fn departed(&mut self, entity: EntityId) {
-        if let Some(seat) = self.bodies.departed(entity) {
-            self.population.release(entity, seat);
+        if let Some(departure) = self.bodies.departed(entity) {
+            release(&mut self.population, departure);
         }
     }
 
     /// The admission of `id` could not be handed to its shard, which never heard of it.
     pub fn undelivered(&mut self, id: ConnectionId) {
-        if let Some(body) = self.close(id) {
+        if let Some(body) = self.close(id, true) {
             self.population.release_unused(body.entity, body.seat, body.shard.into());
         }
     }
@@ -247,20 +263,53 @@ impl Gate {
         shard: usize,
         entropy: &mut dyn Entropy,
     ) -> Option<ConnectionId> {
-        self.sessions.reserve(from, shard, u16::from_le_bytes(random(entropy)))
+        if self.population.room_in(shard) == 0 {
+            return None;
+        }
+        let to = self.sessions.reserve(from, shard, u16::from_le_bytes(random(entropy)))?;
+        self.population.comes(shard);
+        Some(to)
     }
 
     /// A shard reports that a session has arrived as `to`. Tells whether it may stay: if not, the
     /// shard is to disconnect it.
     pub fn moved(&mut self, to: ConnectionId) -> bool {
-        let stays = self.sessions.moved(to).is_some();
-        if let Some(session) = self.sessions.session_mut(to) {
-            self.bodies.moved(session.player, to.socket() - 1);
-            // What was sent to the shard that it left may not have reached it.
-            let sessions = &self.sessions;
+        let stays = self.arrived(to);
+        // What was sent to the shard that it left may not have reached it.
+        let sessions = &self.sessions;
+        if sessions.lives(to) {
             self.rounds.add(to, |id| sessions.lives(id));
         }
         stays
+    }
+
+    /// What [`Self::moved`] means for slots and entities.
+    fn arrived(&mut self, to: ConnectionId) -> bool {
+        let from = self.sessions.reserved_for(to);
+        let stays = self.sessions.moved(to).is_some();
+        if let Some(session) = self.sessions.session_mut(to)
+            && let Some(from) = from
+        {
+            self.bodies.moved(session.player, to.socket() - 1);
+            self.population.goes(usize::from(from.socket()) - 1);
+        }
+        stays
+    }
+
+    /// The shard of `id` has ended it, or will never have it: whatever held its slot without a
+    /// session is over.
+    fn settle_hold(&mut self, id: ConnectionId) {
+        // Who came from another shard and found no room there never arrived, and is here all the
+        // same: the shard that it has left knows nothing of it any more.
+        self.arrived(id);
+        self.release_hold(id);
+    }
+
+    fn release_hold(&mut self, id: ConnectionId) {
+        if self.sessions.reserved_for(id).is_some() {
+            self.population.goes(usize::from(id.socket()) - 1);
+        }
+        self.sessions.release(id);
     }
 
     /// A shard reports that the client of `id` is at another address, where a farewell is to go.
@@ -277,7 +326,7 @@ impl Gate {
     /// A shard reports that the session that was to be `id` stays where it is, or that nothing is
     /// forwarded from `id` any more.
     pub fn released(&mut self, id: ConnectionId) {
-        self.sessions.release(id);
+        self.release_hold(id);
     }
 
     /// Some sessions of the shard with index `shard` that may move, at most `most`.
@@ -312,12 +361,15 @@ impl Gate {
                 // It may have left for the lost shard already. Its client knew it by this id.
                 self.bid_farewell(from, now);
             }
-            self.end(from);
+            if lost[usize::from(to.socket()) - 1] {
+                self.population.goes(usize::from(to.socket()) - 1);
+            }
+            self.finish(from, true);
             strays.extend([from, to].into_iter().filter(|id| !lost[usize::from(id.socket()) - 1]));
         }
         gone.into_iter().for_each(|id| self.closed(id));
         let population = &mut self.population;
-        self.bodies.lose(lost, |entity, seat| population.release(entity, seat));
+        self.bodies.lose(lost, |departure| release(population, departure));
         strays
     }
 
@@ -340,19 +392,24 @@ impl Gate {
         self.population.allocate(shard)
     }
 
-    /// Takes back what [`Self::populate`] gave; whoever was it is gone.
-    pub fn depopulate(&mut self, entity: EntityId, seat: u32) {
-        self.population.release(entity, seat);
+    /// Takes back what [`Self::populate`] gave for `shard`; whoever was it is gone.
+    pub fn depopulate(&mut self, entity: EntityId, seat: u32, shard: usize) {
+        self.population.release(entity, seat, shard);
     }
 
-    /// Ends a session. Returns the entity that nobody holds any more.
-    fn close(&mut self, id: ConnectionId) -> Option<Body> {
-        let session = self.close_session(id)?;
+    /// Ends a session, whose player `may_return` with its ticket. Returns the entity that nobody
+    /// holds any more.
+    fn close(&mut self, id: ConnectionId, may_return: bool) -> Option<Body> {
+        let session = self.close_session(id, may_return)?;
         self.bodies.closed(session.player)
     }
 
-    fn close_session(&mut self, id: ConnectionId) -> Option<Session> {
+    fn close_session(&mut self, id: ConnectionId, may_return: bool) -> Option<Session> {
+        let ticket = self.sessions.resumption(id).map(|resumption| resumption.id);
         let session = self.sessions.close(id)?;
+        if let Some(ticket) = ticket {
+            self.valid.ended(session.player, ticket, may_return, self.unix_s);
+        }
         if let Some(place) = session.answer {
             self.answers.remove(place);
         }
@@ -362,6 +419,15 @@ impl Gate {
     /// Whether newcomers are denied because the server is about to stop.
     pub fn set_maintenance(&mut self, maintenance: bool) {
         self.maintenance = maintenance;
+    }
+}
+
+/// Nobody is in the world as this any more.
+fn release(population: &mut Population, departure: Departure) {
+    let Departure { entity, shard, seat } = departure;
+    match seat {
+        Some(seat) => population.release(entity, seat, shard.into()),
+        None => population.goes(shard.into()),
     }
 }
 

@@ -22,11 +22,14 @@ pub(super) struct Population {
     cooling: Vec<u32>,
     /// Seats of one block; the last block may have fewer.
     block: usize,
+    /// Entities that each shard has or is about to get, and how many it can have.
+    entities: Vec<usize>,
+    entities_max: usize,
 }
 
 impl Population {
-    /// For `shards` shards that share the rows of `keeper`.
-    pub(super) fn new(keeper: Keeper, shards: usize) -> Self {
+    /// For `shards` shards, of up to `entities_max` entities each, that share the rows of `keeper`.
+    pub(super) fn new(keeper: Keeper, shards: usize, entities_max: usize) -> Self {
         let rows = keeper.rows();
         let block = rows.div_ceil(shards).max(1);
         let of_shard = |shard: usize| {
@@ -42,12 +45,31 @@ impl Population {
             granted: (0..shards).map(|_| Vec::with_capacity(rows)).collect(),
             cooling: Vec::with_capacity(rows),
             block,
+            entities: vec![0; shards],
+            entities_max,
         }
+    }
+
+    /// How many more entities `shard` can have.
+    pub(super) fn room_in(&self, shard: usize) -> usize {
+        self.entities_max.saturating_sub(self.entities[shard])
+    }
+
+    /// Another entity is in `shard`, or on its way there.
+    pub(super) fn comes(&mut self, shard: usize) {
+        self.entities[shard] += 1;
+    }
+
+    /// One is not any more.
+    pub(super) fn goes(&mut self, shard: usize) {
+        debug_assert!(self.entities[shard] > 0, "who goes has come");
+        self.entities[shard] = self.entities[shard].saturating_sub(1);
     }
 
     /// Whether there is an entity for one more player of `shard`.
     pub(super) fn has_room(&self, shard: usize) -> bool {
         self.ids.has_room()
+            && self.room_in(shard) > 0
             && (!self.granted[shard].is_empty()
                 || self.free.iter().flatten().any(|&seat| self.keeper.is_free(seat))
                 || self.cooling.iter().any(|&seat| self.has_cooled(seat)))
@@ -71,7 +93,9 @@ impl Population {
             Some(seat) => seat,
             None => self.grant(shard)?,
         };
-        Some((self.ids.allocate()?, seat))
+        let id = self.ids.allocate()?;
+        self.comes(shard);
+        Some((id, seat))
     }
 
     fn grant(&mut self, shard: usize) -> Option<u32> {
@@ -101,8 +125,9 @@ impl Population {
         }
     }
 
-    /// The shard will let go of the seat, as soon as nobody is shown in it.
-    pub(super) fn release(&mut self, id: EntityId, seat: u32) {
+    /// `shard` will let go of the seat, as soon as nobody is shown in it.
+    pub(super) fn release(&mut self, id: EntityId, seat: u32, shard: usize) {
+        self.goes(shard);
         let known = self.ids.release(id);
         debug_assert!(known, "released once");
         self.cooling.push(seat);
@@ -110,6 +135,7 @@ impl Population {
 
     /// The shard never heard of the seat, so it will not let go of it.
     pub(super) fn release_unused(&mut self, id: EntityId, seat: u32, shard: usize) {
+        self.goes(shard);
         let known = self.ids.release(id);
         debug_assert!(known, "released once");
         self.granted[shard].push(seat);
@@ -125,7 +151,7 @@ mod tests {
     fn ids_do_not_depend_on_the_number_of_shards() {
         let ids = |shards: usize| {
             let (keeper, _) = exchange(shards, 12, 0, &());
-            let mut population = Population::new(keeper, shards);
+            let mut population = Population::new(keeper, shards, 99);
             (0..12).map(|n| population.allocate(n % shards).expect("room").0).collect::<Vec<_>>()
         };
         assert_eq!(ids(1), ids(3));
@@ -135,7 +161,7 @@ mod tests {
     #[test]
     fn a_shard_sits_in_its_own_block_while_there_is_room() {
         let (keeper, _) = exchange(2, 5, 0, &());
-        let mut population = Population::new(keeper, 2);
+        let mut population = Population::new(keeper, 2, 99);
         let seats: Vec<_> = (0..5).map(|_| population.allocate(1).expect("room").1).collect();
         assert_eq!(seats, [3, 4, 0, 1, 2]);
         assert!(!population.has_room(0) && population.allocate(0).is_none());
@@ -144,9 +170,9 @@ mod tests {
     #[test]
     fn a_seat_is_granted_again_only_after_its_shard_let_go_of_it() {
         let (keeper, mut members) = exchange(1, 1, 0, &());
-        let mut population = Population::new(keeper, 1);
+        let mut population = Population::new(keeper, 1, 99);
         let (id, seat) = population.allocate(0).expect("room");
-        population.release(id, seat);
+        population.release(id, seat, 0);
         assert!(population.allocate(0).is_none());
         members[0].vacate(seat);
         for _ in 0..2 {
@@ -161,7 +187,7 @@ mod tests {
     #[test]
     fn a_seat_of_an_admission_that_got_lost_is_used_for_the_next_one() {
         let (keeper, _) = exchange(2, 2, 0, &());
-        let mut population = Population::new(keeper, 2);
+        let mut population = Population::new(keeper, 2, 99);
         let (id, seat) = population.allocate(1).expect("room");
         population.release_unused(id, seat, 1);
         assert_eq!(population.allocate(1).map(|(_, seat)| seat), Some(seat));
@@ -170,9 +196,9 @@ mod tests {
     #[test]
     fn a_seat_that_a_survivor_brings_along_is_nobody_elses_before_nor_after() {
         let (keeper, mut members) = exchange(2, 3, 0, &());
-        let mut population = Population::new(keeper.clone(), 2);
+        let mut population = Population::new(keeper.clone(), 2, 99);
         let (id, seat) = population.allocate(0).expect("room");
-        population.release(id, seat);
+        population.release(id, seat, 0);
         let (new_keeper, mut new) = keeper.succeed(&());
         population.succeed(new_keeper, &[false, true]);
         let mut granted = Vec::new();
@@ -195,5 +221,20 @@ mod tests {
             assert!(new.iter_mut().all(|member| member.poll() == Meeting::Met));
         }
         assert_eq!(population.allocate(0).map(|(_, again)| again), Some(seat));
+    }
+
+    #[test]
+    fn a_shard_gets_no_more_entities_than_it_can_have() {
+        let (keeper, _) = exchange(2, 10, 0, &());
+        let mut population = Population::new(keeper, 2, 3);
+        let (id, seat) = population.allocate(0).expect("room");
+        population.allocate(0).expect("room");
+        population.comes(0);
+        assert!(!population.has_room(0) && population.allocate(0).is_none());
+        assert_eq!((population.room_in(0), population.room_in(1)), (0, 3));
+        population.release_unused(id, seat, 0);
+        assert!(population.allocate(0).is_some() && population.allocate(0).is_none());
+        population.goes(0);
+        assert!(population.has_room(0));
     }
 }

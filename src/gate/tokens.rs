@@ -1,5 +1,5 @@
 //! Which connect tokens were seen, from where, and whether they are used up. A second table is of
-//! the tickets of sessions: theirs are the ids that sessions hand on, see `tickets`.
+//! the tickets of sessions that somebody came with; which of them are good at all says `valid`.
 //!
 //! A token is pending from the first handshake that proves knowledge of its secret, and consumed
 //! when the first sealed packet opens. It is remembered until it expires; a full table refuses
@@ -29,12 +29,12 @@ pub(super) struct TokenTable {
 }
 
 impl TokenTable {
-    /// Newcomers are refused from `limit` tokens on; [`Self::revoke`] has room for `reserve` more.
-    pub(super) fn new(limit: usize, reserve: usize, seed: [u64; 2]) -> Self {
-        Self { seen: FixedMap::new(limit + reserve, seed), limit }
+    /// Newcomers are refused from `limit` tokens on.
+    pub(super) fn new(limit: usize, seed: [u64; 2]) -> Self {
+        Self { seen: FixedMap::new(limit, seed), limit }
     }
 
-    pub(super) fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.seen.len() >= self.limit
     }
 
@@ -63,13 +63,6 @@ impl TokenTable {
         }
     }
 
-    /// Nobody may use a token with this id until `until_s`, whether it was seen or not.
-    pub(super) fn revoke(&mut self, id: &[u8; 16], until_s: u64) {
-        let seen = Seen { state: Use::Consumed, expiry_s: until_s };
-        let inserted = self.seen.insert(words(id), seen);
-        debug_assert_eq!(inserted, Ok(()), "newcomers leave room for those they replace");
-    }
-
     /// Forgets expired tokens among the next `cells` cells.
     pub(super) fn sweep(&mut self, cells: usize, unix_s: u64) {
         self.seen.sweep(cells, |seen| seen.expiry_s >= unix_s);
@@ -85,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_token_is_bound_to_its_first_address_and_then_used_up() {
-        let mut table = TokenTable::new(4, 0, [1, 2]);
+        let mut table = TokenTable::new(4, [1, 2]);
         assert_eq!(table.check(&[7; 16], HERE), Ok(()));
         table.begin(&[7; 16], HERE, 100);
         assert_eq!(table.check(&[7; 16], HERE), Ok(()));
@@ -96,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_full_table_refuses_newcomers_and_keeps_the_unexpired() {
-        let mut table = TokenTable::new(4, 0, [1, 2]);
+        let mut table = TokenTable::new(4, [1, 2]);
         for id in 0..4 {
             table.begin(&[id; 16], HERE, 100 + u64::from(id));
         }

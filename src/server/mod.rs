@@ -373,6 +373,7 @@ pub(crate) fn gate_config(
         tick_hz: config.server.tick_rate,
         shards: shards as u8,
         slots_per_shard: config.players_per_shard() as u16,
+        entities_per_shard: config.entities_per_shard(),
         sessions: config.world.players as usize,
         trusted_sources: networks.collect::<Result<_, _>>()?,
         rates: config.limits.handshake_rates(),

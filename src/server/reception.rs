@@ -313,6 +313,7 @@ impl<P: Premises> Reception<P> {
                     }
                     ToGate::Violated(id) => self.punish(id),
                     ToGate::Closed(id) => self.gate.closed(id),
+                    ToGate::Left(id) => self.gate.left(id),
                     ToGate::Lingers(id, entity) => {
                         self.gate.lingers(id, entity, self.premises.now())
                     }

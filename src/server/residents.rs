@@ -58,7 +58,7 @@ impl Residents {
     pub(super) fn lose(&mut self, lost: &[bool], gate: &mut Gate, counters: &Counters) {
         for (number, home) in (0..).zip(&mut self.homes) {
             if let Some(resident) = home.take_if(|resident| lost[usize::from(resident.shard)]) {
-                gate.depopulate(resident.entity, resident.seat);
+                gate.depopulate(resident.entity, resident.seat, resident.shard.into());
                 counters.add(Counter::NpcsRespawned, 1);
                 self.waiting.push_back(number);
             }

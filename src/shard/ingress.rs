@@ -210,7 +210,9 @@ impl Shard {
         if self.sessions.disconnect(slot, reason, &self.counters) {
             self.counters.add(Counter::Replaced, u64::from(reason == DisconnectReason::Replaced));
             self.players.depart(slot, false);
-            self.tell_gate(ToGate::Closed(self.players.connection(slot)));
+            let id = self.players.connection(slot);
+            let may_resume = reason.may_resume();
+            self.tell_gate(if may_resume { ToGate::Closed(id) } else { ToGate::Left(id) });
         }
     }
 
@@ -349,7 +351,8 @@ impl Sink for Events<'_> {
         }
         let told = match self.players.depart(slot, reason.lingers()) {
             Some(entity) => ToGate::Lingers(id, entity),
-            None => ToGate::Closed(id),
+            None if reason.may_resume() => ToGate::Closed(id),
+            None => ToGate::Left(id),
         };
         tell(self.to_gate, told, self.counters);
     }

@@ -85,6 +85,8 @@ pub enum ToGate {
     Violated(ConnectionId),
     /// The session has ended, its slot is free.
     Closed(ConnectionId),
+    /// The same, and its player said goodbye or was thrown out: its tickets are worth nothing.
+    Left(ConnectionId),
     /// The same, and its entity stands in the world for a player who may come back.
     Lingers(ConnectionId, EntityId),
     /// The entity of a `Depart` is gone.

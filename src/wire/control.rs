@@ -108,6 +108,17 @@ impl DisconnectReason {
         }
     }
 
+    /// Whether the player may want to come back with a resume ticket: nobody said goodbye, and
+    /// nobody was thrown out.
+    pub const fn may_resume(self) -> bool {
+        match self {
+            Self::Full | Self::Maintenance | Self::TimedOut | Self::Exhausted | Self::ShardLost => {
+                true
+            }
+            Self::Left | Self::Banned | Self::Build | Self::Replaced | Self::Violation => false,
+        }
+    }
+
     /// What a server tells clients to wait before they come back, seconds; 0 = not at all.
     pub const fn retry_s(self) -> u16 {
         match self {

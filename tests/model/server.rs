@@ -212,6 +212,7 @@ impl Server {
                         self.disconnect(older, DisconnectReason::Replaced);
                     }
                     ToGate::Closed(id) => self.gate.closed(id),
+                    ToGate::Left(id) => self.gate.left(id),
                     ToGate::Lingers(id, entity) => {
                         self.gate.lingers(id, entity, self.clock.0.get())
                     }
@@ -263,7 +264,7 @@ impl Server {
         let seat = self.world(place).columns().seats[row as usize];
         self.world(place).despawn(row);
         self.desks[place].shard.member_mut().vacate(seat);
-        self.gate.depopulate(id, seat);
+        self.gate.depopulate(id, seat, place);
     }
 
     /// Somebody who is no player goes another way.

@@ -63,7 +63,7 @@ impl Travel {
                     let traveller = self.under_way.iter_mut().find(|it| it.to == id);
                     traveller.expect("somebody was sent there").has_arrived = true;
                 }
-                ToGate::Closed(_) | ToGate::Stayed(_) => panic!("{told:?}"),
+                ToGate::Closed(_) | ToGate::Left(_) | ToGate::Stayed(_) => panic!("{told:?}"),
                 _ => (),
             }
         }

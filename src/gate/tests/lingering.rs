@@ -150,3 +150,61 @@ fn a_slot_from_which_a_survivor_may_forward_is_nobodys_until_the_survivor_says_s
         assert!((0..2).any(|_| others(&mut world)));
     }
 }
+
+#[test]
+fn who_lingers_takes_the_place_of_an_entity_and_others_go_where_there_is_one() {
+    let mut world = World::new(GateConfig { entities_per_shard: 4, ..small() });
+    let all: Vec<_> = (1..=8).map(|n| confirmed(&mut world, &Client::new(n))).collect();
+    let (here, there): (Vec<_>, Vec<_>) = all.iter().partition(|it| it.id.socket() == 1);
+    assert_eq!((here.len(), there.len()), (4, 4));
+    here.iter().for_each(|it| world.gate.lingers(it.id, it.entity, world.at.now));
+    assert_eq!(world.denied(&Client::new(9)), Status::Full, "four slots are free, and no row");
+    world.gate.closed(there[0].id);
+    let newcomer = confirmed(&mut world, &Client::new(9));
+    assert_eq!(newcomer.id.socket(), 2);
+    let moved = world.gate.hand_over(newcomer.id, 0, &mut world.entropy);
+    assert_eq!(moved, None, "nor does anybody move there");
+    world.gate.lingers(there[1].id, there[1].entity, world.at.now);
+    world.pass_ms(61_000);
+    let mut gone = 0;
+    while let Some((_, entity)) = world.gate.poll_departure(|_| true) {
+        world.gate.departed(entity);
+        gone += 1;
+    }
+    assert_eq!(gone, 5);
+    let moved = world.gate.hand_over(newcomer.id, 0, &mut world.entropy).expect("room");
+    world.gate.released(moved);
+    let room = [0, 1].map(|shard| world.gate.population.room_in(shard));
+    assert_eq!(room, [4, 1], "who stayed takes nothing there");
+}
+
+#[test]
+fn who_finds_no_room_where_he_was_sent_leaves_nothing_behind() {
+    for is_lost in [false, true] {
+        let mut world = World::new(GateConfig { entities_per_shard: 4, ..small() });
+        let session = confirmed(&mut world, &Client::new(1));
+        assert_eq!(session.id.socket(), 1);
+        let to = world.gate.hand_over(session.id, 1, &mut world.entropy).expect("room");
+        assert_eq!([0, 1].map(|shard| world.gate.population.room_in(shard)), [3, 3]);
+        if is_lost {
+            let (keeper, _) = exchange(2, 1_000, 0, &());
+            let strays = world.gate.lose_shards(&[true, false], keeper, world.at.now);
+            assert_eq!(strays, [to]);
+        }
+        // Its new shard could not take it in, and says so instead of `Moved`.
+        world.gate.closed(to);
+        assert_eq!(world.gate.players(9).1, 0);
+        assert!(world.gate.bodies.of(1001).is_none());
+        world.gate.released(session.id);
+        assert_eq!([0, 1].map(|shard| world.gate.population.room_in(shard)), [4, 4]);
+        let again: Vec<_> = (2..10).map(|n| world.join(&newer_of(&world, n)).id).collect();
+        assert_eq!(again.len(), 8);
+    }
+}
+
+/// Somebody else with a token that is made now.
+fn newer_of(world: &World, number: u8) -> Client {
+    let mut client = Client::new(number);
+    client.token.issued_at_ms = world.at.unix_s * 1000;
+    client
+}

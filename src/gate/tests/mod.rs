@@ -56,6 +56,7 @@ fn small() -> GateConfig {
         slots_per_shard: 4,
         shards: 2,
         tokens: 32,
+        tickets: 32,
         unconfirmed: 16,
         rates,
         dh_per_s: 1_000_000,
@@ -76,7 +77,7 @@ struct World {
 }
 
 /// Everything a drop must leave as it was.
-type Tables = ([TokenTable; 2], Answers, Sessions, Population, Bodies);
+type Tables = (([TokenTable; 2], ValidTickets), Answers, Sessions, Population, Bodies);
 
 impl World {
     fn new(config: GateConfig) -> Self {
@@ -99,7 +100,7 @@ impl World {
     fn tables(&self) -> Tables {
         let gate = &self.gate;
         let tokens = [gate.tokens.clone(), gate.tickets.clone()];
-        let tables = (tokens, gate.answers.clone(), gate.sessions.clone());
+        let tables = ((tokens, gate.valid.clone()), gate.answers.clone(), gate.sessions.clone());
         (tables.0, tables.1, tables.2, gate.population.clone(), gate.bodies.clone())
     }
 

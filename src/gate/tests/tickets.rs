@@ -188,19 +188,70 @@ fn a_session_that_moved_gets_a_ticket_under_its_new_name() {
     assert_eq!(world.join(&late.client(2)).id.socket(), to.socket());
 }
 
+/// A new login of player 1001, whose token is made now.
+fn login(world: &World, number: u8) -> Client {
+    let mut client = Client::new(number);
+    client.token.player_id = 1001;
+    client.token.issued_at_ms = world.at.unix_s * 1000;
+    client.head.expiry_s = world.at.unix_s + 60;
+    client
+}
+
 #[test]
-fn a_full_table_of_used_tickets_refuses_those_whose_old_tickets_it_could_not_remember() {
-    let mut world = World::new(GateConfig { tickets: 1, ..small() });
+fn a_newer_session_uses_up_older_tickets_however_the_older_session_ended() {
+    let ends: [fn(&mut World, &Admission); 4] = [
+        |world, session| world.gate.closed(session.id),
+        |world, session| world.gate.left(session.id),
+        |world, session| {
+            world.gate.lingers(session.id, session.entity, world.at.now);
+            world.pass_ms(61_000);
+            assert!(world.gate.poll_departure(|_| true).is_some(), "nobody waits for it");
+            world.gate.departed(session.entity);
+        },
+        |world, session| {
+            world.gate.lingers(session.id, session.entity, world.at.now);
+            let (keeper, _) = exchange(2, 1_000, 0, &());
+            world.gate.lose_shards(&[true, true], keeper, world.at.now);
+        },
+    ];
+    for (end, number) in ends.into_iter().zip(0..) {
+        let mut world = World::new(small());
+        let (first, holder) = world.session(&Client::new(1));
+        end(&mut world, &first);
+        let newer = world.join(&login(&world, 2));
+        assert!(!newer.heir, "nothing is left of the older one");
+        world.gate.confirmed(newer.id);
+        let outcome = world.refused(&holder.client(3));
+        assert_eq!(outcome, Some(DropReason::TokenReplayed), "end {number}");
+        world.gate.closed(newer.id);
+        world.pass_ms(1_000);
+        let outcome = world.refused(&holder.client(4));
+        assert_eq!(outcome, Some(DropReason::TokenReplayed), "end {number}, later");
+    }
+}
+
+#[test]
+fn who_said_goodbye_does_not_come_back_with_a_ticket_and_who_did_not_does() {
+    let mut world = World::new(small());
     let (first, holder) = world.session(&Client::new(1));
+    world.gate.closed(first.id);
     let again = world.join(&holder.client(2));
     world.gate.confirmed(again.id);
-    world.gate.closed(first.id);
-    let mut login = Client::new(3);
-    login.token.player_id = 1001;
-    assert_eq!(world.refused(&login), Some(DropReason::TokenTableFull));
-    world.join(&Client::new(4));
-    (0..310).for_each(|_| world.pass_ms(1_000));
-    login.token.issued_at_ms = world.at.unix_s * 1000;
-    login.head.expiry_s = world.at.unix_s + 60;
-    world.join(&login);
+    let (_, token) = world.tickets().remove(0);
+    let root = holder.client(2).read_accepted(world.reply()).0;
+    let holder = Holder { token, psk: root.resume() };
+    world.gate.left(again.id);
+    assert_eq!(world.refused(&holder.client(3)), Some(DropReason::TokenReplayed));
+    (0..306).for_each(|_| world.pass_ms(1_000));
+    assert_eq!(world.refused(&holder.client(4)), Some(DropReason::TokenExpired));
+}
+
+#[test]
+fn tickets_are_refused_while_it_is_not_known_which_are_good() {
+    let mut world = World::new(GateConfig { tickets: 1, ..small() });
+    let sessions = [1, 2].map(|number| world.session(&Client::new(number)));
+    sessions.iter().for_each(|(session, _)| world.gate.closed(session.id));
+    let [known, forgotten] = sessions.map(|(_, holder)| holder);
+    assert_eq!(world.refused(&forgotten.client(3)), Some(DropReason::TokenReplayed));
+    world.join(&known.client(4));
 }
