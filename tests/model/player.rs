@@ -142,7 +142,9 @@ impl Player {
         let world = self.client.world();
         assert_eq!(world.tick(), tick, "{who}");
         let own = world.own().expect("whoever gets snapshots has an entity");
-        let being = truth.at(tick, own.id).unwrap_or_else(|| panic!("{who}: never lived"));
+        // An update outside of snapshots may have been later than this one.
+        let being = truth.at(world.own_tick(), own.id);
+        let being = being.unwrap_or_else(|| panic!("{who}: never lived"));
         let told = (own.yaw, own.animation, own.flags, own.health, own.mana, own.effects);
         let state = &being.state;
         let lived =

@@ -24,12 +24,14 @@ const LAG: Tick = 24;
 /// What a client holds.
 pub(crate) struct Look<'a> {
     pub(crate) own: Option<&'a OwnState>,
+    /// Of which tick that is: an update outside of snapshots may have been later than the snapshot.
+    pub(crate) own_tick: Tick,
     pub(crate) seen: Vec<Seen>,
 }
 
 impl<'a> Look<'a> {
     pub(crate) fn of(view: &'a WorldView) -> Self {
-        Self { own: view.own(), seen: view.entities().collect() }
+        Self { own: view.own(), own_tick: view.own_tick(), seen: view.entities().collect() }
     }
 }
 
@@ -64,7 +66,7 @@ impl Sight {
         }
         self.tick = tick;
         let Some(own) = look.own else { return Ok(()) };
-        let Some(being) = truth.at(tick, own.id) else {
+        let Some(being) = truth.at(look.own_tick, own.id) else {
             return wrong(format!("{:?}, the player's own entity, does not live", own.id));
         };
         let state = &being.state;
@@ -166,7 +168,8 @@ mod tests {
 
     fn check(tick: Tick, breaches: Breach, seen: Vec<Seen>) -> Verdict {
         let (own, truth) = (own(), truth(200));
-        Sight::default().applied((tick, breaches), &Look { own: Some(&own), seen }, &truth)
+        let look = Look { own: Some(&own), own_tick: tick, seen };
+        Sight::default().applied((tick, breaches), &look, &truth)
     }
 
     #[test]
@@ -183,10 +186,13 @@ mod tests {
         assert!(check(150, fine, vec![seen(150)]).is_err(), "too far away for a hundred ticks");
         assert!(check(201, fine, vec![]).is_err(), "a tick that has not been");
         let (own, truth) = (own(), truth(9));
-        let look = Look { own: Some(&own), seen: vec![] };
+        let look = Look { own: Some(&own), own_tick: 5, seen: vec![] };
         let mut sight = Sight::default();
         assert!(sight.applied((5, fine), &look, &truth).is_ok());
         assert!(sight.applied((5, fine), &look, &truth).is_err(), "time goes on");
+        let look = |own_tick| Look { own: Some(&own), own_tick, seen: vec![] };
+        assert!(sight.applied((6, fine), &look(8), &truth).is_ok(), "an update was later");
+        assert!(sight.applied((7, fine), &look(10), &truth).is_err(), "of what has not been");
     }
 
     #[test]
@@ -194,7 +200,8 @@ mod tests {
         let (own, truth) = (own(), truth(40));
         let up_to_date = |tick: Tick, seen: Vec<Seen>, crowd: bool| {
             let sight = Sight { tick, compared: 0 };
-            sight.up_to_date(&Look { own: Some(&own), seen }, &truth, crowd)
+            let look = Look { own: Some(&own), own_tick: tick, seen };
+            sight.up_to_date(&look, &truth, crowd)
         };
         assert_eq!(up_to_date(40, vec![seen(39)], false), Ok(()));
         assert!(up_to_date(30, vec![seen(30)], false).is_err(), "no news for ten ticks");
