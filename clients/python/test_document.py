@@ -3,6 +3,7 @@
     python3 -m unittest discover -s clients/python
 """
 
+import json
 import re
 import struct
 import unittest
@@ -11,13 +12,15 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
+from message_examples import examples
 from tidelock_client.handshake import Attempt, Ticket, expand, extract
 from tidelock_client.keys import Keys, after
 from tidelock_client.session import Received, message
 from tidelock_client.snapshot import World
 from tidelock_client.wire import Header, Malformed, Reader, crc32c
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "PROTOCOL.md"
+HOME = Path(__file__).resolve().parents[2]
+DOCUMENT = HOME / "docs" / "PROTOCOL.md"
 
 
 def blocks() -> dict[str, bytes]:
@@ -53,6 +56,24 @@ def opened(name: str, key: bytes) -> tuple[Header, bytes]:
     packet = BLOCKS[name]
     head = packet[:14]
     return Header.read(packet), ChaCha20Poly1305(key).decrypt(head[:4] + head[6:], packet[14:], head)
+
+
+class Examples(unittest.TestCase):
+    def test_the_examples_of_all_messages_are_made_of_the_tables(self):
+        made = examples(BLOCKS, BLOCKS["resume_ticket_plaintext"][18 + 3 :])
+        file = HOME / "tests" / "vectors" / "messages.json"
+        self.assertEqual(json.loads(file.read_text()), made)
+        said = {row["name"]: bytes.fromhex(row["plaintext"])[18:] for row in made["messages"]}
+        for name, block in [
+            ("crypto_test_ack", "crypto_test_ack"),
+            ("disconnect_server", "disconnect"),
+            ("delta_sync", "snapshot"),
+            ("enter_to_world", "enter"),
+            ("sync_entity", "input"),
+            ("rekey_request", "rekey_request"),
+            ("rekey_response", "rekey_response"),
+        ]:
+            self.assertEqual(said[name], BLOCKS[block + "_plaintext"][18:], name)
 
 
 class Handshake(unittest.TestCase):
