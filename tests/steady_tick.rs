@@ -3,10 +3,11 @@
 mod counting;
 mod stage;
 
-use stage::Stage;
-use tidelock::config::SpawnRule;
+use stage::{Setup, Stage};
+use tidelock::config::{InterestConfig, SpawnRule};
 use tidelock::metrics::{Counter, DropReason};
 use tidelock::shard::{Answer, Question};
+use tidelock::units::EntityId;
 
 fn thousand_ticks(astray: usize) {
     let mut stage = Stage::new(SpawnRule::Uniform, 300, 50, 2);
@@ -45,6 +46,54 @@ fn a_thousand_warm_ticks_allocate_nothing() {
 #[test]
 fn a_thousand_ticks_with_every_datagram_at_the_wrong_socket_allocate_nothing() {
     thousand_ticks(1);
+}
+
+#[test]
+fn a_thousand_ticks_with_reliable_messages_both_ways_allocate_nothing() {
+    // So close that somebody with a name comes into sight, or leaves it, all the time.
+    let interest = InterestConfig { player: 1_500.0, ..InterestConfig::default() };
+    let (players, spawn) = (300, SpawnRule::Plaza);
+    let captures = false;
+    let setup = Setup { seed: 1, spawn, interest, players, seats: players, shards: 2, captures };
+    let mut stage = Stage::build(setup);
+    let entities: Vec<_> =
+        stage.desks.iter().flat_map(|desk| desk.shard.world().columns().ids.to_vec()).collect();
+    for desk in &mut stage.desks {
+        for entity in entities.iter().filter(|&&entity| entity != EntityId::NONE) {
+            let name = format!("{entity:?}, who has come from afar");
+            desk.shard.describe(*entity, name.as_bytes()).expect("few and short");
+        }
+    }
+    stage.prepare_inputs();
+    stage.take_in();
+    stage.tick();
+    stage.open_reliable();
+    let play = |stage: &mut Stage, ticks: usize| {
+        for turn in 0..ticks {
+            stage.prepare_inputs();
+            stage.prepare_game_data(turn);
+            stage.take_in();
+            stage.tick();
+        }
+    };
+    play(&mut stage, 300);
+    stage.exchange_mail();
+    let sum = |stage: &Stage, counter| -> u64 {
+        stage.desks.iter().map(|desk| desk.shard.counters().read(counter)).sum()
+    };
+    let before = [Counter::MessagesIn, Counter::MessagesOut].map(|it| sum(&stage, it));
+    let allocations = counting::allocations(|| play(&mut stage, 1_000));
+    assert_eq!(allocations, 0);
+    let after = [Counter::MessagesIn, Counter::MessagesOut].map(|it| sum(&stage, it));
+    let [heard, said] = [0, 1].map(|it| after[it] - before[it]);
+    assert_eq!(heard, 100_000, "each of them once");
+    assert!(said > 10_000, "{said} messages to players");
+    assert_eq!(sum(&stage, Counter::MessagesAgain), 0, "nothing was lost");
+    assert!(stage.exchange_mail().is_empty());
+    for desk in &stage.desks {
+        let counters = desk.shard.counters();
+        assert_eq!(counters.dropped_total(), 0, "{counters:?}");
+    }
 }
 
 #[test]

@@ -4,10 +4,12 @@
 //! seal real packets, walk, and acknowledge every snapshot, but decode none.
 #![allow(dead_code, reason = "each test uses its part of it")]
 
+pub(crate) mod reliable;
+mod sink;
 pub(crate) mod travel;
 
+use sink::Sink;
 use std::cell::Cell;
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +19,9 @@ use tidelock::crypto::aead::PacketKey;
 use tidelock::crypto::schedule::Root;
 use tidelock::exchange::{Keeper, Meeting, Member, exchange};
 use tidelock::host::entropy::SeededEntropy;
-use tidelock::limits::{DATAGRAM_MAX, HEADER_LEN, SLOTS_PER_SHARD, TAG_LEN};
+use tidelock::limits::{HEADER_LEN, SLOTS_PER_SHARD, TAG_LEN};
 use tidelock::metrics::Counters;
-use tidelock::net::{BATCH, Backend, Datagram, Port, ReceiveHandler, ReceiveReport, SendReport};
+use tidelock::net::{BATCH, Datagram};
 use tidelock::shard::{
     EntryRules, ForwardRoom, GateEnd, Links, Page, Question, Regroup, Report, Shard, ShardConfig,
     Timer, ToGate, ToShard, Waiters, links, pair,
@@ -30,77 +32,6 @@ use tidelock::wire::{
     AckBlock, Channel, ConnectionId, ControlMessage, Flags, Header, InputFrame, Writer, buttons,
     put_enter_to_world, put_input_frames,
 };
-
-/// A port that hands out nothing and keeps, of everything sent, the sequence and the size.
-pub(crate) struct Sink {
-    slots: Vec<[u8; DATAGRAM_MAX]>,
-    /// Newest sequence per player; the port number of its address is the player.
-    pub(crate) newest: Vec<u64>,
-    /// Payload bytes sent.
-    pub(crate) bytes: u64,
-    /// Datagrams with the players they are for, where a test asked for them.
-    pub(crate) captured: Option<Vec<(usize, Vec<u8>)>>,
-    /// Datagrams since the last flush.
-    queued: u64,
-    queued_bytes: u64,
-}
-
-impl Sink {
-    fn new(players: usize) -> Self {
-        Self {
-            slots: vec![[0; DATAGRAM_MAX]; players + 64],
-            newest: vec![0; players],
-            bytes: 0,
-            captured: None,
-            queued: 0,
-            queued_bytes: 0,
-        }
-    }
-}
-
-impl Port for Sink {
-    fn receive(&mut self, _: u32, _: Duration, _: ReceiveHandler<'_>) -> io::Result<ReceiveReport> {
-        Ok(ReceiveReport::default())
-    }
-
-    fn send_capacity(&self) -> usize {
-        self.slots.len()
-    }
-
-    fn send_buffer(&mut self, slot: usize) -> &mut [u8; DATAGRAM_MAX] {
-        &mut self.slots[slot]
-    }
-
-    fn send_push(&mut self, slot: usize, len: usize, to: SocketAddr) {
-        let sequence = self.slots[slot][6..14].try_into().map(u64::from_le_bytes);
-        let player = usize::from(to.port()) - 1;
-        self.newest[player] = sequence.expect("eight bytes");
-        if let Some(captured) = &mut self.captured {
-            captured.push((player, self.slots[slot][..len].to_vec()));
-        }
-        self.bytes += len as u64;
-        self.queued += 1;
-        self.queued_bytes += len as u64;
-    }
-
-    fn flush(&mut self) -> io::Result<SendReport> {
-        let (sent, bytes) = (self.queued, self.queued_bytes);
-        (self.queued, self.queued_bytes) = (0, 0);
-        Ok(SendReport { sent, bytes, ..SendReport::default() })
-    }
-
-    fn kernel_drops(&self) -> u64 {
-        0
-    }
-
-    fn backend(&self) -> Backend {
-        Backend::Mmsg
-    }
-
-    fn local_address(&self) -> SocketAddr {
-        address(0)
-    }
-}
 
 /// A clock that advances by one period per tick, however fast the ticks run: the rate limits of the
 /// server then see 60 packets per second.
@@ -127,6 +58,8 @@ pub(crate) struct Bot {
     sequence: u64,
     input: u32,
     heading: u64,
+    /// Reliable messages sent.
+    said: u16,
 }
 
 /// One shard with its port and the datagrams for it.
@@ -190,6 +123,8 @@ pub(crate) struct Stage {
     pub(crate) astray: usize,
     /// Newest sequence that each player got, whoever sent it.
     newest: Vec<u64>,
+    /// What they acknowledge beside it, if they acknowledge all; else they name the newest alone.
+    before: Option<Vec<u64>>,
     /// Whether players get everything that is sent to them.
     hears_all: bool,
     /// Slots of each shard for those who come from another; the last is the next.
@@ -251,6 +186,7 @@ impl Stage {
             bots: Vec::new(),
             astray: 0,
             newest: vec![0; players],
+            before: None,
             hears_all: !captures,
             spare: vec![(per_shard as u16..config.players as u16).rev().collect(); shards],
             handed_over: 0,
@@ -296,7 +232,7 @@ impl Stage {
         to_shard.send(ToShard::Admit(admission)).expect("the queue holds every slot");
         let key = PacketKey::new(&key);
         let heading = self.dice.next_u64();
-        self.bots.push(Bot { id, shard, key, sequence: 0, input: 0, heading });
+        self.bots.push(Bot { id, shard, key, sequence: 0, input: 0, heading, said: 0 });
     }
 
     /// Every player proves its keys, then asks for its entity.
@@ -340,6 +276,16 @@ impl Stage {
         channel: Channel,
         body: impl FnOnce(&mut Writer<'_>, &mut Bot),
     ) {
+        self.packet_with(player, channel, Flags::SEALED, body);
+    }
+
+    fn packet_with(
+        &mut self,
+        player: usize,
+        channel: Channel,
+        mut flags: Flags,
+        body: impl FnOnce(&mut Writer<'_>, &mut Bot),
+    ) {
         let bot = &mut self.bots[player];
         bot.sequence += 1;
         let place = (bot.shard + self.astray) % self.desks.len();
@@ -348,14 +294,14 @@ impl Stage {
         let (_, bytes, len) = desk.inbox.last_mut().expect("just pushed");
         let mut writer = Writer::new(&mut bytes[..128 - TAG_LEN]);
         let newest = self.newest[player];
-        let mut flags = Flags::SEALED;
         if newest > 0 {
             flags = flags.with(Flags::ACKNOWLEDGMENT);
         }
         Header { connection: bot.id, channel, flags, sequence: bot.sequence }.put(&mut writer);
         if newest > 0 {
             let delay = AckBlock::DELAY_UNKNOWN;
-            AckBlock { largest: newest, bitmap: 0, delay }.write(&mut writer);
+            let bitmap = self.before.as_ref().map_or(0, |before| before[player]);
+            AckBlock { largest: newest, bitmap, delay }.write(&mut writer);
         }
         body(&mut writer, bot);
         *len = writer.finish().expect("it fits") + TAG_LEN;
@@ -443,6 +389,9 @@ impl Stage {
             shard.replicate(port, &self.clock).expect("this port does not fail");
             for (newest, sent) in self.newest.iter_mut().zip(&port.newest) {
                 *newest = if self.hears_all { (*newest).max(*sent) } else { *newest };
+            }
+            if let Some(before) = &mut self.before {
+                reliable::note(before, &self.newest, port);
             }
         }
         self.clock.ticks.set(self.clock.ticks.get() + 1);
