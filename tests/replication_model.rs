@@ -23,7 +23,8 @@ fn seeds() -> std::ops::RangeInclusive<u64> {
 
 fn scattered(seed: u64, shards: usize, walks_on: bool) -> Scenario {
     let (players, others, reach) = (14, 70, 3_000.0);
-    Scenario { seed, shards, players, others, reach, crowded: false, walks_on }
+    let (crowded, described) = (false, false);
+    Scenario { seed, shards, players, others, reach, crowded, described, walks_on }
 }
 
 /// A storm and a calm; tells what happened.
@@ -69,9 +70,33 @@ fn in_a_crowd_exactly_the_nearest_are_seen() {
     for seed in seeds().step_by(3) {
         let (seed, shards) = (seed + 2_000, 1 + seed as usize % 2);
         let (players, others, reach) = (8, 190, 500.0);
-        let crowded = true;
-        let run =
-            weather(Scenario { seed, shards, players, others, reach, crowded, walks_on: false });
+        let (crowded, described, walks_on) = (true, false, false);
+        let scenario =
+            Scenario { seed, shards, players, others, reach, crowded, described, walks_on };
+        let run = weather(scenario);
         run.check_nearest(VISIBLE_MAX);
+    }
+}
+
+#[test]
+fn players_know_what_is_said_of_those_whom_they_see_and_forget_the_rest() {
+    for seed in seeds() {
+        for shards in [1, 2] {
+            let scenario = scattered(seed + 3_000, shards, false);
+            let mut run = weather(Scenario { described: true, ..scenario });
+            let known = run.settle_words();
+            assert!(known > 60 && run.said() > 300, "{known} known, {} said", run.said());
+        }
+    }
+}
+
+#[test]
+fn a_description_is_told_once_for_each_time_that_its_entity_comes_into_sight() {
+    for seed in seeds().step_by(4) {
+        for shards in [1, 2] {
+            let scenario =
+                Scenario { players: 3, others: 0, reach: 300.0, ..scattered(seed, shards, false) };
+            Run::new(scenario).tell_of_a_cart();
+        }
     }
 }

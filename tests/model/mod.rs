@@ -1,10 +1,12 @@
 //! A server and its players over a bad network, and beside it a naive server that knows
 //! everything.
 
+mod describing;
 mod network;
 mod player;
 mod server;
 
+use describing::Words;
 use network::{Network, Way, Weather};
 use player::{Player, Tally};
 use server::Server;
@@ -36,6 +38,8 @@ pub(crate) struct Scenario {
     pub(crate) reach: f32,
     /// Whether there are more in sight than a view can hold.
     pub(crate) crowded: bool,
+    /// Whether the game says something of entities.
+    pub(crate) described: bool,
     /// Whether players and others walk on when the storm is over.
     pub(crate) walks_on: bool,
 }
@@ -52,6 +56,7 @@ pub(crate) struct Run {
     away: Vec<(usize, Tick)>,
     logins: u32,
     scratch: Scratch,
+    words: Words,
     ticks: u64,
     pub(crate) tally: Tally,
 }
@@ -86,6 +91,7 @@ impl Run {
             away: (0..players).map(|player| (player, 1 + player as Tick * 3)).collect(),
             logins: 0,
             scratch: Scratch::default(),
+            words: Words::default(),
             ticks: 0,
             tally: Tally::default(),
         };
@@ -246,6 +252,9 @@ impl Run {
         self.come_and_go(self.ticks as Tick, stormy);
         if stormy {
             self.meddle();
+            if self.scenario.described {
+                self.describe_some();
+            }
         }
         for player in &mut self.players {
             player.play(&mut self.random, [CENTRE; 2], self.scenario.reach);
@@ -258,6 +267,9 @@ impl Run {
         }
         let (tick, beings) = self.server.published();
         self.truth.note(tick, beings);
+        if self.scenario.described {
+            self.check_words();
+        }
     }
 
     /// `ticks` ticks of storm.
@@ -314,6 +326,11 @@ impl Run {
             let expected = [InputRate, Open, Replay, UnknownConnection].contains(&reason);
             assert!(expected || self.server.dropped(reason) == 0, "{}", reason.name());
         }
+    }
+
+    /// Times that the game said something of an entity.
+    pub(crate) fn said(&self) -> u64 {
+        self.words.said
     }
 
     pub(crate) fn handed_over(&self) -> u64 {

@@ -38,7 +38,7 @@ pub(crate) struct Player {
     pub(crate) client: Client,
     pub(crate) address: SocketAddr,
     /// The name that is in every message of a failed check.
-    who: String,
+    pub(super) who: String,
     /// Whoever looks on from outside expects that the view is the nearest of a crowd, so that
     /// somebody may go out of it for others who are nearer.
     crowded: bool,

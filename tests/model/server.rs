@@ -276,6 +276,13 @@ impl Server {
         }
     }
 
+    /// Gives an entity a description, replaces it, or takes it back.
+    pub(crate) fn describe(&mut self, id: EntityId, text: &[u8]) {
+        for Desk { shard, .. } in &mut self.desks {
+            shard.describe(id, text).expect("few and short");
+        }
+    }
+
     pub(crate) fn count(&self, counter: Counter) -> u64 {
         self.desks.iter().map(|desk| desk.shard.counters().read(counter)).sum()
     }
