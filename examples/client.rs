@@ -3,13 +3,17 @@
 //!
 //! ```sh
 //! cargo run --release -- serve --dev            # in one terminal
-//! cargo run --release --example client          # in another; an argument is the seconds to play
+//! cargo run --release --example client          # in another
 //! ```
+//!
+//! Arguments: the seconds to play, and `--integrity FILE`, the keys of its build, for which a
+//! server may ask (`tidelock keygen --build`).
 
-use std::{error::Error, net::UdpSocket, time::Duration};
+use std::{error::Error, net::UdpSocket, sync::Arc, time::Duration};
 use tidelock::client::*;
+use tidelock::crypto::{integrity::KeyTable, noise::NoiseError};
 use tidelock::host::{clock::Clock, clock::unix_ms, entropy::OsEntropy};
-use tidelock::keys::{BackendKeys, TicketRequest};
+use tidelock::keys::{BackendKeys, TicketRequest, load_key_table};
 use tidelock::time::{Entropy, Nanos};
 use tidelock::{config::DEFAULT_PORT, server::RunDir, units::TickRate, wire::InputFrame};
 
@@ -64,17 +68,34 @@ impl Game {
     }
 }
 
+/// A client that joins with `ticket`, and has the keys of its build if there are any.
+fn join(ticket: &Ticket, table: &Option<Arc<KeyTable>>, now: Nanos) -> Result<Client, NoiseError> {
+    let mut client = Client::new(ticket, OsEntropy.bytes(), now, &mut OsEntropy)?;
+    table.iter().for_each(|table| client.set_key_table(Arc::clone(table)));
+    Ok(client)
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
-    let seconds = std::env::args().nth(1).map_or(Ok(10), |text| text.parse())?;
+    let (mut seconds, mut table) = (10, None);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        if argument == "--integrity" {
+            let path = arguments.next().ok_or("--integrity needs a file")?;
+            table = Some(Arc::new(load_key_table(path.as_ref())?));
+        } else {
+            seconds = argument.parse()?;
+        }
+    }
     // Players get a ticket from their backend; a server for development leaves its keys here.
     let keys = BackendKeys::load(&RunDir::locate(None).dev_keys(DEFAULT_PORT))?;
     let request = TicketRequest { player: 1, spawn: None, ttl_s: 30 };
-    let ticket = keys.mint(&request, unix_ms(), &mut OsEntropy).for_client();
+    let mut ticket = keys.mint(&request, unix_ms(), &mut OsEntropy).for_client();
+    ticket.build = table.as_ref().map_or(0, |table| table.build());
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     socket.connect(("127.0.0.1", DEFAULT_PORT))?;
     socket.set_nonblocking(true)?;
     let (clock, rate) = (Clock::start(), TickRate::DEFAULT);
-    let client = Client::new(&ticket, OsEntropy.bytes(), clock.now(), &mut OsEntropy)?;
+    let client = join(&ticket, &table, clock.now())?;
     let (server, own) = (ServerClock::new(rate), Prediction::new(rate));
     let mut game = Game { socket, clock, client, server, own, others: Interpolation::new(rate) };
     let (mut overlay, mut scratch) = (Overlay::new(clock.now()), Scratch::default());
@@ -95,8 +116,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             State::Closed(reason) => match game.client.resume_ticket() {
                 Some(ticket) if reason.may_resume() => {
                     println!("{} Coming back.", reason.text());
-                    let now = clock.now();
-                    game.client = Client::new(&ticket, OsEntropy.bytes(), now, &mut OsEntropy)?;
+                    game.client = join(&ticket, &table, clock.now())?;
                 }
                 _ => return Err(reason.text().into()),
             },

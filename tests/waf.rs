@@ -8,6 +8,7 @@ use players::{Folder, Player, config, start};
 use rogue::Rogue;
 use std::process::{Command, Output};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use tidelock::admin::{self, Request};
 use tidelock::client::{CloseReason, State};
@@ -18,6 +19,7 @@ use tidelock::metrics::{Counter, DropReason};
 use tidelock::report::Stats;
 use tidelock::report::waf::WafReport;
 use tidelock::server::Server;
+use tidelock::swarm::{Plan, SwarmConfig, conduct};
 use tidelock::time::Entropy;
 use tidelock::wire::{Channel, ControlMessage, DisconnectReason, InputFrame, Status};
 
@@ -329,4 +331,32 @@ fn clients_of_a_build_with_keys_are_asked_and_those_without_play_on_all_the_same
     asked.clear();
     scene.nobody_else_noticed();
     scene.end();
+}
+
+#[test]
+fn bots_that_have_the_keys_of_their_build_answer_all_that_they_are_asked() {
+    let folder = Folder::new("waf-bots");
+    let path = folder.0.join("integrity-1001.toml");
+    let table = KeyTable::generate(1001, 16, &mut SeededEntropy(5));
+    save_key_table(&table, &path).expect("writable");
+    let mut settings = config(&folder);
+    settings.waf.integrity.tables = vec![path.clone()];
+    settings.waf.integrity.interval_s = 5;
+    settings.waf.integrity.patience_s = 2;
+    let (server, keys) = start(settings);
+    let socket = server.run_dir.admin_socket(server.address.port());
+    let table = Some(Arc::new(load_key_table(&path).expect("just written")));
+    let bots = SwarmConfig { integrity: table, ..SwarmConfig::new(server.address, keys, 8) };
+    let plan = Plan { warm_up: Duration::ZERO, measure: Duration::from_secs(9) };
+    let (mut ask, never) = (|_| admin::ask(&socket, Request::Stats).ok(), AtomicBool::new(false));
+    let run = conduct(&bots, &[], plan, &mut ask, &never, &mut |_| {}).expect("bots play");
+    assert_eq!(run.closed, 0);
+    let stats: Stats = admin::ask(&socket, Request::Stats).expect("the server answers");
+    let [asked, passed, unanswered] =
+        [Counter::IntegrityAsked, Counter::IntegrityPassed, Counter::IntegrityUnanswered]
+            .map(|counter| stats.counter(counter));
+    assert!(passed >= 8 && asked >= passed, "{passed} of {asked}");
+    assert_eq!((unanswered, stats.dropped[DropReason::Integrity.name()]), (0, 0));
+    server.stop();
+    server.join().expect("an orderly end");
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tidelock::admin;
 use tidelock::config::DEFAULT_PORT;
 use tidelock::host::cores;
-use tidelock::keys::BackendKeys;
+use tidelock::keys::{BackendKeys, load_key_table};
 use tidelock::limits::PLAINTEXT_MAX;
 use tidelock::server::{RunDir, stop_on_signal};
 use tidelock::swarm::{self, Conducted, Plan, Profile, SwarmConfig};
@@ -28,6 +28,7 @@ type Cores = Vec<usize>;
   loadgen run --players 1000 --seconds 30
   loadgen run --server 10.0.0.5:3565 --keys backend.keys.toml --players 200 --ramp 8
   loadgen run --players 3000 --cores 1 --profile plaza --json run.json
+  loadgen run --players 200 --integrity integrity-1001.toml
 
 On loopback every player has its own address in 127/8; with --per-address several share one, which
 costs this program less and the server the same. Elsewhere all share the address of this host, and
@@ -75,6 +76,10 @@ pub(crate) struct RunArgs {
     /// Folder in which a server on this machine keeps its admin socket and development keys.
     #[arg(long, env = "TIDELOCK_RUN_DIR")]
     run_dir: Option<PathBuf>,
+    /// Integrity keys of the players' build, as `tidelock keygen --build` makes them and the server
+    /// has them in `waf.integrity.tables`. Without it the players are of build 0, which has none.
+    #[arg(long)]
+    integrity: Option<PathBuf>,
     /// Bytes of plaintext the server allows a snapshot's packet; more counts as its fault.
     #[arg(long, default_value_t = PLAINTEXT_MAX)]
     budget: usize,
@@ -90,6 +95,10 @@ pub(crate) fn run(arguments: &RunArgs) -> Result<ExitCode, String> {
     let run_dir = RunDir::locate(arguments.run_dir.as_deref());
     let port = arguments.server.port();
     let keys = load_keys(arguments, &run_dir)?;
+    let integrity = match &arguments.integrity {
+        Some(path) => Some(Arc::new(load_key_table(path)?)),
+        None => None,
+    };
     let admin = arguments.admin.clone().or_else(|| {
         let path = run_dir.admin_socket(port);
         (arguments.server.ip().is_loopback() && path.exists()).then_some(path)
@@ -105,6 +114,7 @@ pub(crate) fn run(arguments: &RunArgs) -> Result<ExitCode, String> {
         per_address: arguments.per_address,
         rebind_every_s: arguments.rebind_every,
         budget: arguments.budget,
+        integrity,
         ..SwarmConfig::new(arguments.server, keys, arguments.players)
     };
     let plan = Plan {

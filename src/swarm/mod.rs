@@ -36,9 +36,11 @@ pub use schedule::{Due, Schedule};
 pub use table::{live_line, table};
 pub use totals::Totals;
 
+use crate::crypto::integrity::KeyTable;
 use crate::keys::BackendKeys;
 use crate::limits::PLAINTEXT_MAX;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// What a swarm does.
 #[derive(Clone, Debug)]
@@ -68,6 +70,8 @@ pub struct SwarmConfig {
     pub rebind_every_s: u32,
     /// Bytes of plaintext a snapshot's packet may have; more is a fault of the server.
     pub budget: usize,
+    /// The integrity keys of the bots' build, if they have one: what the server asks, they answer.
+    pub integrity: Option<Arc<KeyTable>>,
 }
 
 impl SwarmConfig {
@@ -85,6 +89,7 @@ impl SwarmConfig {
             connects_per_s: 800,
             rebind_every_s: 0,
             budget: PLAINTEXT_MAX,
+            integrity: None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the bots of one thread send: their way into the world, then an input each period.
 
 use super::{Engine, Joining, Place, Player};
-use crate::client::Client;
+use crate::client::{Client, Ticket};
 use crate::host::clock;
 use crate::host::entropy::OsEntropy;
 use crate::keys::TicketRequest;
@@ -10,6 +10,7 @@ use crate::swarm::addressing::Addressing;
 use crate::swarm::profile::Walk;
 use crate::swarm::totals::Totals;
 use crate::time::{Entropy, Nanos};
+use std::sync::Arc;
 
 /// A send is late if it happens this much after its time.
 const LATE: Nanos = Nanos::from_ms(5);
@@ -32,9 +33,15 @@ impl Engine {
                 ttl_s: 60,
             };
             let ticket = self.config.keys.mint(&request, clock::unix_ms(), &mut entropy);
+            let table = self.config.integrity.as_ref();
+            let build = table.map_or(0, |table| table.build());
+            let ticket = Ticket { build, ..ticket.for_client() };
             let nonce = Addressing::nonce(index, u32::from_le_bytes(entropy.bytes()));
-            let client = Client::new(&ticket.for_client(), nonce, now, &mut entropy)
+            let mut client = Client::new(&ticket, nonce, now, &mut entropy)
                 .map_err(|_| "the server's public key in the key file is no key".to_owned())?;
+            if let Some(table) = table {
+                client.set_key_table(Arc::clone(table));
+            }
             let walk = Walk::new(self.config.seed, number);
             let (turn, source) = (self.addressing.turn(index), self.addressing.source(index));
             let (place, told_at, former) = (Place::OnTheWay, Nanos(0), source);
