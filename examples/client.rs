@@ -120,6 +120,8 @@ fn main() -> Result<(), Box<dyn Error>> {
                 }
                 _ => return Err(reason.text().into()),
             },
+            // After a pause the game goes on from here; it does not make up for what it missed.
+            _ if clock.now().since(next) > Nanos::from_ms(250) => next = clock.now(),
             _ => next = next.plus(Nanos(rate.start_ns(1))),
         }
         std::thread::sleep(Duration::from_nanos(next.since(clock.now()).0));

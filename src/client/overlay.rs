@@ -66,12 +66,19 @@ impl Overlay {
         clock: &ServerClock,
         prediction: &Prediction,
     ) -> Figures {
-        let (counted, before) = (client.statistics(), &self.before);
+        let counted = client.statistics();
+        // A client that came back counts from zero.
+        let is_another =
+            counted.bytes_out < self.before.bytes_out || counted.bytes_in < self.before.bytes_in;
+        if is_another {
+            self.before = Statistics::default();
+        }
+        let before = &self.before;
         let seconds = now.since(self.at).0 as f64 / 1e9;
         let per_second = |bytes: u64| if seconds > 0.0 { bytes as f64 / seconds } else { 0.0 };
-        let missed = counted.missed_ticks - before.missed_ticks;
-        let applied = counted.snapshots - before.snapshots;
-        let lost = counted.lost_to_server - before.lost_to_server;
+        let missed = counted.missed_ticks.saturating_sub(before.missed_ticks);
+        let applied = counted.snapshots.saturating_sub(before.snapshots);
+        let lost = counted.lost_to_server.saturating_sub(before.lost_to_server);
         let sent = counted.datagrams_out.wrapping_sub(before.datagrams_out);
         let figures = Figures {
             state: client.state(),
@@ -148,6 +155,20 @@ mod tests {
         assert_eq!(second.bytes_out_per_s, length as f64 * 2.0);
         let again = overlay.update(Nanos::from_ms(1000), &pair.client, &clock, &prediction);
         assert_eq!(again.bytes_out_per_s, 0.0, "no time, no rate");
+    }
+
+    #[test]
+    fn a_client_that_came_back_counts_anew() {
+        let (mut overlay, pair) = (Overlay::new(Nanos(0)), Pair::in_world());
+        let (clock, prediction) =
+            (ServerClock::new(TickRate::DEFAULT), Prediction::new(TickRate::DEFAULT));
+        let counted = pair.client.statistics();
+        overlay.before = counted.clone();
+        overlay.before.bytes_in += 1;
+        overlay.before.missed_ticks += 1;
+        let figures = overlay.update(Nanos::from_ms(1000), &pair.client, &clock, &prediction);
+        assert_eq!(figures.bytes_in_per_s, counted.bytes_in as f64);
+        assert_eq!(figures.bytes_out_per_s, counted.bytes_out as f64);
     }
 
     #[test]
