@@ -21,6 +21,17 @@ enum Turn {
     Arrived,
 }
 
+/// What came of taking back a row that was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reclaim {
+    /// It is this member's again.
+    Done,
+    /// It is still being published as empty: two ticks at most.
+    Later,
+    /// Somebody else has it.
+    Taken,
+}
+
 /// One shard's part of the exchange. There is one per member and no way to copy it.
 #[derive(Debug)]
 pub struct Member<P> {
@@ -161,6 +172,15 @@ impl<P> Member<P> {
     /// Takes a row that nobody owns. Nothing happens to one that somebody does.
     pub fn claim(&mut self, row: u32) {
         self.shared.columns.give(row, None, Some(self.place));
+    }
+
+    /// Takes back a row that this member has given up and that was granted to nobody since.
+    pub fn reclaim(&mut self, row: u32) -> Reclaim {
+        if self.leaving[row as usize] {
+            return Reclaim::Later;
+        }
+        self.claim(row);
+        if self.owns(row) { Reclaim::Done } else { Reclaim::Taken }
     }
 
     /// Arrives at the meeting of the next tick, with everything published. Returns whether this

@@ -24,7 +24,7 @@ mod sync {
 
 pub use barrier::{Barrier, Meeting};
 pub use columns::{HISTORY_REACH, Published, PublishedRow};
-pub use member::Member;
+pub use member::{Member, Reclaim};
 
 use crate::units::Tick;
 use columns::{Columns, Pages};

@@ -400,3 +400,30 @@ fn what_was_given_up_is_inherited_once_and_a_row_granted_anew_is_not_given_up() 
     tick(heir);
     assert_eq!(heir.published().id(1), EntityId::from_parts(7, 1), "given up once");
 }
+
+#[test]
+fn a_row_that_was_given_up_is_taken_back_only_once_it_was_shown_as_empty() {
+    let (keeper, mut members) = exchange(1, 2, 0, &());
+    let mut member = members.remove(0);
+    assert!(keeper.grant(0, 0) && keeper.grant(1, 0));
+    member.publish(0, &row(7, 1));
+    member.arrive();
+    met(&mut member);
+    member.vacate(0);
+    member.vacate(1);
+    for _ in 0..2 {
+        assert_eq!(member.reclaim(0), Reclaim::Later);
+        member.arrive();
+        met(&mut member);
+        assert_eq!(member.published().id(0), EntityId::NONE);
+    }
+    assert_eq!(member.reclaim(0), Reclaim::Done);
+    assert!(member.owns(0) && !keeper.is_free(0));
+    member.publish(0, &row(7, 4));
+    member.arrive();
+    met(&mut member);
+    assert_eq!(member.published().id(0), EntityId::from_parts(7, 1));
+    let (_, mut others) = exchange(2, 1, 0, &());
+    assert_eq!(others[0].reclaim(0), Reclaim::Done, "it is nobody's");
+    assert_eq!(others[1].reclaim(0), Reclaim::Taken);
+}

@@ -142,6 +142,7 @@ impl Shard {
                         self.end(id.slot(), reason);
                     } else if self.sessions.moved_to(id).is_none() {
                         // It never came here, or is gone already: the gate need not wait for it.
+                        // Of one that has moved on the gate tells the shard where it arrives.
                         self.tell_gate(ToGate::Closed(id));
                     }
                 }
@@ -295,7 +296,6 @@ impl Sink for Events<'_> {
             Claim::Fresh => {}
             Claim::Resumed => self.counters.add(Counter::Resumed, 1),
             Claim::Replaces(older) => self.ending.push((older, DisconnectReason::Replaced)),
-            Claim::Gone => self.ending.push((slot, DisconnectReason::Full)),
         }
         tell(self.to_gate, ToGate::Confirmed(id), self.counters);
     }

@@ -14,8 +14,11 @@
 //!    │  └─replaced by the heir that proved itself─▶ heir        │
 //!    └──left, thrown out──▶ heir, if there is one, else leaves  └─heir that proved itself─▶ heir
 //! ```
+//! The gate may seat an heir before it hears that the owner has left. Such an heir finds somebody
+//! who is about to leave the world, and keeps him there; or nobody, and is an orphan, whose entity
+//! enters the world anew: the gate has given up neither its id nor its seat.
 
-use super::players::{Players, Stage};
+use super::players::{Player, Players, Stage};
 use crate::connection::Slot;
 use crate::units::EntityId;
 use crate::world::Row;
@@ -23,21 +26,19 @@ use crate::world::Row;
 /// An entity without a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lingering {
-    entity: EntityId,
-    row: Row,
+    pub(super) entity: EntityId,
+    pub(super) row: Row,
 }
 
 /// What the first packet of a session means for the entity of its player.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Claim {
-    /// Nobody had it before.
+    /// Nobody has it.
     Fresh,
     /// It stood in the world without a session.
     Resumed,
     /// The session in this slot had it until now, and is to end.
     Replaces(Slot),
-    /// It is gone: its last owner left while the gate seated the heir. The session is to end.
-    Gone,
 }
 
 impl Players {
@@ -47,21 +48,36 @@ impl Players {
             return Claim::Fresh;
         }
         self.heirs -= 1;
-        let entity = self.players[usize::from(slot)].entity;
+        let Player { entity, seat, .. } = self.players[usize::from(slot)];
         let lingers = self.lingering.iter().position(|lingering| lingering.entity == entity);
         let (stage, claim) = if let Some(place) = lingers {
             (Stage::Standing(self.lingering.swap_remove(place).row), Claim::Resumed)
         } else if let Some(owner) = self.owner_of(entity) {
             let stage = match self.give_up(owner) {
                 Stage::Standing(row) | Stage::Inside(row) => Stage::Standing(row),
+                Stage::Orphan => Stage::Orphan,
                 Stage::Nobody | Stage::Heir | Stage::Outside | Stage::Arriving => Stage::Outside,
             };
             (stage, Claim::Replaces(owner))
         } else {
-            (Stage::Nobody, Claim::Gone)
+            (self.recover(entity, seat), Claim::Fresh)
         };
         self.players[usize::from(slot)].stage = stage;
         claim
+    }
+
+    /// What is left of `entity`, whose owner is gone.
+    fn recover(&mut self, entity: EntityId, seat: u32) -> Stage {
+        if let Some(place) = self.departing.iter().position(|leaving| leaving.entity == entity) {
+            return Stage::Standing(self.departing.swap_remove(place).row);
+        }
+        match self.unused.iter().position(|&unused| unused == seat) {
+            Some(place) => {
+                self.unused.swap_remove(place);
+                Stage::Outside
+            }
+            None => Stage::Orphan,
+        }
     }
 
     /// The session in `slot` has ended. If its player `may_return`, its entity stays in the world.
@@ -74,6 +90,7 @@ impl Players {
         match self.give_up(slot) {
             Stage::Nobody => {}
             Stage::Heir => self.heirs -= 1,
+            Stage::Orphan => _ = self.bequeath(entity, Stage::Orphan),
             Stage::Outside | Stage::Arriving => {
                 if !self.bequeath(entity, Stage::Outside) {
                     self.unused.push(seat);
@@ -86,7 +103,7 @@ impl Players {
                     return Some(entity);
                 }
                 if !self.bequeath(entity, Stage::Standing(row)) {
-                    self.departing.push(row);
+                    self.departing.push(Lingering { entity, row });
                 }
             }
         }
@@ -98,7 +115,7 @@ impl Players {
     pub(super) fn dismiss(&mut self, entity: EntityId) -> bool {
         let place = self.lingering.iter().position(|lingering| lingering.entity == entity);
         if let Some(place) = place {
-            self.departing.push(self.lingering.swap_remove(place).row);
+            self.departing.push(self.lingering.swap_remove(place));
         }
         place.is_some()
     }
@@ -114,7 +131,9 @@ impl Players {
         let stage = std::mem::replace(stage, Stage::Nobody);
         match stage {
             Stage::Nobody | Stage::Heir | Stage::Outside => {}
-            Stage::Arriving | Stage::Standing(_) => self.arriving.retain(|&other| other != slot),
+            Stage::Arriving | Stage::Standing(_) | Stage::Orphan => {
+                self.arriving.retain(|&other| other != slot);
+            }
             Stage::Inside(_) => self.inside.retain(|&other| other != slot),
         }
         stage
@@ -125,9 +144,7 @@ impl Players {
         if self.heirs == 0 {
             return false;
         }
-        let heir = |player: &&mut super::players::Player| {
-            player.entity == entity && player.stage == Stage::Heir
-        };
+        let heir = |player: &&mut Player| player.entity == entity && player.stage == Stage::Heir;
         let Some(heir) = self.players.iter_mut().find(heir) else { return false };
         heir.stage = stage;
         self.heirs -= 1;
@@ -143,9 +160,10 @@ impl Players {
 
 #[cfg(test)]
 mod tests {
-    use super::super::players::{EntryRules, Newcomer};
+    use super::super::players::{EntryRules, Newcomer, Seated};
     use super::*;
     use crate::config::SpawnRule;
+    use crate::exchange::Reclaim;
     use crate::units::TickRate;
     use crate::wire::ConnectionId;
     use crate::world::{Input, World, WorldConfig};
@@ -153,8 +171,7 @@ mod tests {
     struct Setup {
         players: Players,
         world: World,
-        /// Seats given back.
-        left: Vec<u32>,
+        seats: Seated,
     }
 
     impl Setup {
@@ -162,7 +179,8 @@ mod tests {
         fn new() -> Self {
             let rules = EntryRules { seed: 1, spawn: SpawnRule::Uniform };
             let world = World::new(WorldConfig { capacity: 4, rate: TickRate::DEFAULT });
-            let mut setup = Self { players: Players::new(4, 4, rules), world, left: Vec::new() };
+            let (players, seats) = (Players::new(4, 4, rules), Seated::default());
+            let mut setup = Self { players, world, seats };
             setup.admit(0, false);
             assert_eq!(setup.players.claim(0), Claim::Fresh);
             setup.players.arrive(0);
@@ -185,8 +203,7 @@ mod tests {
 
         fn settle(&mut self) -> Vec<Slot> {
             let mut entered = Vec::new();
-            let left = &mut self.left;
-            self.players.settle(&mut self.world, |seat| left.push(seat), |slot| entered.push(slot));
+            self.players.settle(&mut self.world, &mut self.seats, |slot| entered.push(slot));
             entered
         }
     }
@@ -208,7 +225,7 @@ mod tests {
         assert_eq!(setup.players.inside(), [1]);
         assert_eq!(setup.world.columns().last_input[0], 0);
         assert!(setup.world.set_input(0, 1, Input::default()), "his inputs count from 1 again");
-        assert!(setup.left.is_empty());
+        assert!(setup.seats.left.is_empty());
     }
 
     #[test]
@@ -225,7 +242,7 @@ mod tests {
         assert_eq!((setup.players.row(2), setup.world.len()), (Some(0), 1));
         assert_eq!(setup.players.depart(2, false), None);
         setup.settle();
-        assert_eq!((setup.world.len(), setup.left.as_slice()), (0, [30].as_slice()));
+        assert_eq!((setup.world.len(), setup.seats.left.as_slice()), (0, [30].as_slice()));
     }
 
     #[test]
@@ -239,7 +256,7 @@ mod tests {
         assert!(setup.players.dismiss(EntityId::from_parts(3, 1)));
         assert!(!setup.players.dismiss(EntityId::from_parts(3, 1)));
         setup.settle();
-        assert_eq!((setup.world.len(), setup.left.as_slice()), (0, [30].as_slice()));
+        assert_eq!((setup.world.len(), setup.seats.left.as_slice()), (0, [30].as_slice()));
     }
 
     #[test]
@@ -255,7 +272,7 @@ mod tests {
         assert_eq!(setup.players.depart(1, false), None);
         assert_eq!(setup.players.depart(2, false), None);
         setup.settle();
-        assert_eq!((setup.world.len(), setup.left.as_slice()), (0, [30].as_slice()));
+        assert_eq!((setup.world.len(), setup.seats.left.as_slice()), (0, [30].as_slice()));
     }
 
     #[test]
@@ -263,25 +280,88 @@ mod tests {
         let mut setup = Setup::new();
         setup.players.depart(0, false);
         setup.settle();
-        setup.left.clear();
+        setup.seats.left.clear();
         setup.admit(1, false);
         setup.admit(2, true);
         assert_eq!(setup.players.depart(1, false), None);
         assert_eq!(setup.players.claim(2), Claim::Fresh);
         setup.players.arrive(2);
         assert_eq!(setup.settle(), [2]);
-        assert!(setup.left.is_empty() && setup.world.len() == 1);
+        assert!(setup.seats.left.is_empty() && setup.world.len() == 1);
+    }
+
+    /// The owner leaves, and the gate seats an heir in slot 1 before it hears of that.
+    fn left_too_early() -> Setup {
+        let mut setup = Setup::new();
+        assert_eq!(setup.players.depart(0, false), None);
+        setup
     }
 
     #[test]
-    fn an_heir_of_nobody_is_told_so_and_gives_no_seat_back_twice() {
-        let mut setup = Setup::new();
-        setup.players.depart(0, false);
-        setup.settle();
+    fn an_heir_of_somebody_who_is_about_to_leave_the_world_keeps_him_there() {
+        let mut setup = left_too_early();
         setup.admit(1, true);
-        assert_eq!(setup.players.claim(1), Claim::Gone);
+        assert_eq!(setup.players.claim(1), Claim::Fresh);
+        setup.players.arrive(1);
+        assert_eq!(setup.settle(), [1]);
+        assert_eq!((setup.world.len(), setup.players.row(1)), (1, Some(0)));
+        assert!(setup.seats.left.is_empty());
+    }
+
+    #[test]
+    fn an_heir_of_nobody_gets_its_seat_back_and_enters_anew() {
+        let mut setup = left_too_early();
+        setup.settle();
+        assert_eq!((setup.world.len(), setup.seats.left.as_slice()), (0, [30].as_slice()));
+        setup.admit(1, true);
+        assert_eq!(setup.players.claim(1), Claim::Fresh);
+        assert!(setup.settle().is_empty(), "it has not asked");
+        setup.players.arrive(1);
+        setup.players.arrive(1);
+        setup.seats.reclaims = Some(Reclaim::Later);
+        assert!(setup.settle().is_empty(), "the seat is still shown as empty");
+        setup.seats.reclaims = Some(Reclaim::Done);
+        assert_eq!(setup.settle(), [1]);
+        assert_eq!((setup.world.len(), setup.players.inside()), (1, [1].as_slice()));
         assert_eq!(setup.players.depart(1, false), None);
         setup.settle();
-        assert_eq!(setup.left, [30]);
+        assert_eq!(setup.seats.left, [30, 30], "given back by each of the two");
+    }
+
+    #[test]
+    fn an_heir_of_nobody_that_leaves_gives_no_seat_back_and_its_heir_is_one_too() {
+        let mut setup = left_too_early();
+        setup.settle();
+        setup.seats.left.clear();
+        setup.admit(1, true);
+        setup.players.claim(1);
+        setup.players.arrive(1);
+        setup.admit(2, true);
+        assert_eq!(setup.players.claim(2), Claim::Replaces(1));
+        setup.players.depart(1, false);
+        setup.admit(3, true);
+        setup.players.depart(2, false);
+        assert_eq!(setup.players.claim(3), Claim::Fresh, "it inherited");
+        setup.players.arrive(3);
+        setup.seats.reclaims = Some(Reclaim::Taken);
+        assert!(setup.settle().is_empty());
+        assert_eq!(setup.players.refused, [3], "which is a mistake of the gate");
+        setup.players.depart(3, false);
+        setup.settle();
+        assert!(setup.seats.left.is_empty() && setup.players.arriving.is_empty());
+    }
+
+    #[test]
+    fn an_heir_of_somebody_who_never_entered_takes_the_seat_from_those_that_are_given_back() {
+        let mut setup = left_too_early();
+        setup.settle();
+        setup.seats.left.clear();
+        setup.admit(1, false);
+        setup.players.depart(1, false);
+        setup.admit(2, true);
+        assert_eq!(setup.players.claim(2), Claim::Fresh);
+        setup.players.arrive(2);
+        assert_eq!(setup.settle(), [2]);
+        assert!(setup.seats.left.is_empty());
     }
 }

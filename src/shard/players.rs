@@ -8,6 +8,7 @@ use super::lingering::Lingering;
 use super::update::Asking;
 use crate::config::SpawnRule;
 use crate::connection::Slot;
+use crate::exchange::{Member, Reclaim};
 use crate::host::entropy::SeededEntropy;
 use crate::state::Kind;
 use crate::units::{EntityId, MAP_XY};
@@ -21,6 +22,9 @@ pub(super) enum Stage {
     Nobody,
     /// A session that is to own the entity of an older one, see `lingering`.
     Heir,
+    /// The same, but the entity had left the world, and its seat was given up: it takes the seat
+    /// back when it asks for its entity.
+    Orphan,
     /// A session that has not asked for its entity, which is not in the world.
     Outside,
     /// Asked for its entity; gets it in the next tick.
@@ -55,6 +59,24 @@ pub(super) struct Newcomer {
     pub(super) heir: bool,
 }
 
+/// The rows of the published columns, as far as coming and going is concerned.
+pub(super) trait Seats {
+    /// Whoever had it has left the world.
+    fn vacate(&mut self, seat: u32);
+    /// It is needed again for the player who had it.
+    fn reclaim(&mut self, seat: u32) -> Reclaim;
+}
+
+impl<P> Seats for Member<P> {
+    fn vacate(&mut self, seat: u32) {
+        self.vacate(seat);
+    }
+
+    fn reclaim(&mut self, seat: u32) -> Reclaim {
+        self.reclaim(seat)
+    }
+}
+
 /// How players enter the world.
 #[derive(Clone, Copy, Debug)]
 pub struct EntryRules {
@@ -71,7 +93,10 @@ pub(super) struct Players {
     pub(super) arriving: Vec<Slot>,
     /// Players inside who have asked for their entity again.
     pub(super) asking: Asking,
-    pub(super) departing: Vec<Row>,
+    /// Entities that leave the world in the next tick.
+    pub(super) departing: Vec<Lingering>,
+    /// Slots whose player found no room in the world: their sessions are to end.
+    pub(super) refused: Vec<Slot>,
     /// Entities without a session.
     pub(super) lingering: Vec<Lingering>,
     /// Slots in stage `Heir`.
@@ -103,6 +128,7 @@ impl Players {
             arriving: Vec::with_capacity(slots),
             asking: Asking::new(slots),
             departing: Vec::with_capacity(entities),
+            refused: Vec::with_capacity(slots),
             lingering: Vec::with_capacity(entities),
             heirs: 0,
             npcs: Vec::with_capacity(entities),
@@ -130,7 +156,7 @@ impl Players {
         let stage = &mut self.players[usize::from(slot)].stage;
         match stage {
             Stage::Outside => *stage = Stage::Arriving,
-            Stage::Standing(_) if !self.arriving.contains(&slot) => {}
+            Stage::Standing(_) | Stage::Orphan if !self.arriving.contains(&slot) => {}
             _ => return,
         }
         self.arriving.push(slot);
@@ -167,24 +193,27 @@ impl Players {
     pub(super) fn row(&self, slot: Slot) -> Option<Row> {
         match self.players[usize::from(slot)].stage {
             Stage::Inside(row) => Some(row),
-            Stage::Nobody | Stage::Heir | Stage::Outside | Stage::Arriving | Stage::Standing(_) => {
-                None
-            }
+            Stage::Nobody
+            | Stage::Heir
+            | Stage::Orphan
+            | Stage::Outside
+            | Stage::Arriving
+            | Stage::Standing(_) => None,
         }
     }
 
-    /// Brings the world in line: entities of departed players leave, and `left` is called for their
-    /// seats; arriving players get theirs, and `entered` is called for their slots. A player for
-    /// whom there is no room waits; one whose entity stands in the world already takes it over.
+    /// Brings the world in line: entities of departed players leave, and their `seats` are vacated;
+    /// arriving players get theirs, and `entered` is called for their slots. A player for whom
+    /// there is no room is `refused`; one whose entity stands in the world already takes it over.
     pub(super) fn settle(
         &mut self,
         world: &mut World,
-        mut left: impl FnMut(u32),
+        seats: &mut impl Seats,
         mut entered: impl FnMut(Slot),
     ) {
-        self.unused.drain(..).for_each(&mut left);
-        for row in self.departing.drain(..) {
-            left(world.columns().seats[row as usize]);
+        self.unused.drain(..).for_each(|seat| seats.vacate(seat));
+        for Lingering { row, .. } in self.departing.drain(..) {
+            seats.vacate(world.columns().seats[row as usize]);
             world.despawn(row);
         }
         for spawn in self.npcs.drain(..) {
@@ -200,6 +229,16 @@ impl Players {
         let mut arriving = std::mem::take(&mut self.arriving);
         arriving.retain(|&slot| {
             let player = &mut self.players[usize::from(slot)];
+            if player.stage == Stage::Orphan {
+                match seats.reclaim(player.seat) {
+                    Reclaim::Done => player.stage = Stage::Arriving,
+                    Reclaim::Later => return true,
+                    Reclaim::Taken => {
+                        self.refused.push(slot);
+                        return false;
+                    }
+                }
+            }
             let row = match player.stage {
                 Stage::Standing(row) => {
                     world.restart_inputs(row);
@@ -207,7 +246,10 @@ impl Players {
                 }
                 _ => world.spawn(newborn(&self.rules, player)),
             };
-            let Ok(row) = row else { return true };
+            let Ok(row) = row else {
+                self.refused.push(slot);
+                return false;
+            };
             player.stage = Stage::Inside(row);
             insert(&mut self.inside, slot);
             entered(slot);
@@ -258,6 +300,27 @@ fn within(share: [f32; 2], side: f32) -> [f32; 3] {
     [x, y, 0.0]
 }
 
+/// Seats without an exchange.
+#[cfg(test)]
+#[derive(Debug, Default)]
+pub(super) struct Seated {
+    /// Given back, in this order.
+    pub(super) left: Vec<u32>,
+    /// What taking one back comes to.
+    pub(super) reclaims: Option<Reclaim>,
+}
+
+#[cfg(test)]
+impl Seats for Seated {
+    fn vacate(&mut self, seat: u32) {
+        self.left.push(seat);
+    }
+
+    fn reclaim(&mut self, _: u32) -> Reclaim {
+        self.reclaims.expect("nobody has lost a seat")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,7 +353,7 @@ mod tests {
                 admit(&mut players, slot, 100 + u64::from(slot));
             }
             order.into_iter().for_each(|slot| players.arrive(slot));
-            players.settle(&mut world, |_| {}, |_| {});
+            players.settle(&mut world, &mut Seated::default(), |_| {});
             assert_eq!(players.inside(), [0, 1, 2], "in order of slots");
             world.quantize(1);
             ([0, 1, 2].map(|slot| players.row(slot)), world.hash())
@@ -323,30 +386,36 @@ mod tests {
         players.arrive(0);
         players.arrive(0);
         assert!(world.is_empty());
-        players.settle(&mut world, |_| panic!("nobody left"), |slot| assert_eq!(slot, 0));
+        let mut seats = Seated::default();
+        players.settle(&mut world, &mut seats, |slot| assert_eq!(slot, 0));
+        assert!(seats.left.is_empty(), "nobody left");
         assert_eq!((world.len(), players.inside()), (1, [0].as_slice()));
         players.depart(0, false);
         assert_eq!((world.len(), players.inside().len()), (1, 0));
-        let mut seats = Vec::new();
-        players.settle(&mut world, |seat| seats.push(seat), |_| panic!("nobody arrives"));
-        assert_eq!(seats, [10]);
+        players.settle(&mut world, &mut seats, |_| panic!("nobody arrives"));
+        assert_eq!(seats.left, [10]);
         assert!(world.is_empty());
     }
 
     #[test]
-    fn a_player_without_room_waits_and_one_that_leaves_meanwhile_is_forgotten() {
+    fn a_player_without_room_is_refused_and_waits_for_nobody() {
         let (mut players, mut world) = setup(1);
         for slot in 0..3 {
             admit(&mut players, slot, u64::from(slot));
             players.arrive(slot);
         }
-        players.settle(&mut world, |_| {}, |_| {});
-        assert_eq!(players.inside(), [0]);
+        let mut seats = Seated::default();
+        players.settle(&mut world, &mut seats, |_| {});
+        assert_eq!((players.inside(), players.refused.as_slice()), ([0].as_slice(), &[1, 2][..]));
+        assert!(players.arriving.is_empty());
+        players.refused.clear();
         players.depart(1, false);
         players.depart(0, false);
-        let mut seats = Vec::new();
-        players.settle(&mut world, |seat| seats.push(seat), |_| {});
-        assert_eq!(seats, [11, 10]);
-        assert_eq!((players.inside(), world.len()), ([2].as_slice(), 1));
+        admit(&mut players, 3, 3);
+        players.arrive(3);
+        players.settle(&mut world, &mut seats, |_| {});
+        assert_eq!(seats.left, [11, 10]);
+        assert_eq!((players.inside(), world.len()), ([3].as_slice(), 1), "who leaves makes room");
+        assert!(players.refused.is_empty());
     }
 }

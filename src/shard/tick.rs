@@ -13,7 +13,7 @@ use crate::metrics::{Counter, Phase};
 use crate::net::Port;
 use crate::replicate::{BLOCK, Eye, SNAPSHOT_ROOM_MIN, Survey, ViewerState, is_due, is_surveyed};
 use crate::wire::snapshot::OwnState;
-use crate::wire::{Channel, to_client};
+use crate::wire::{Channel, DisconnectReason, to_client};
 use crate::world::Row;
 use std::io;
 
@@ -69,11 +69,10 @@ impl Shard {
         self.intake = self.laps.intake();
         let start = timer.now();
         let (member, replicator) = (&mut self.member, &mut self.replicator);
-        self.players.settle(
-            &mut self.world,
-            |seat| member.vacate(seat),
-            |slot| replicator.reset(slot),
-        );
+        self.players.settle(&mut self.world, member, |slot| replicator.reset(slot));
+        while let Some(slot) = self.players.refused.pop() {
+            self.end(slot, DisconnectReason::Full);
+        }
         self.apply();
         let applied = self.laps.lap(Phase::Apply, start, timer);
         self.world.advance();
