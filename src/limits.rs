@@ -253,6 +253,9 @@ pub const HANDSHAKES_PER_S: u32 = 50_000;
 pub const HANDSHAKE_SOURCES: usize = 65_536;
 /// Diffie-Hellman handshakes each second, all sources together.
 pub const HANDSHAKE_DH_PER_S: u32 = 1_000;
+/// Slots of a shard that only players get who come back while their session before lives on; fewer
+/// where they would be more than 4,096 with the others.
+pub const SPARE_SLOTS: usize = 32;
 /// Connect tokens remembered at a time. A full table refuses newcomers and never evicts.
 pub const TOKENS_MAX: usize = 65_536;
 /// Players remembered at a time whose session with resume tickets has ended; beyond, who is unknown

@@ -352,6 +352,16 @@ impl Config {
         self.per_shard(self.world.entities)
     }
 
+    /// Slots of one shard that only players get who come back to an entity there.
+    pub fn spare_slots(&self) -> usize {
+        limits::SPARE_SLOTS.min(limits::SLOTS_PER_SHARD - self.players_per_shard())
+    }
+
+    /// Slots of one shard.
+    pub fn slots_per_shard(&self) -> usize {
+        self.players_per_shard() + self.spare_slots()
+    }
+
     fn per_shard(&self, total: u32) -> usize {
         let share = total.div_ceil(u32::from(self.server.shards.most()));
         (share + share.div_ceil(4)).min(total) as usize

@@ -47,6 +47,9 @@ pub struct GateConfig {
     pub shards: u8,
     /// Sessions one shard can hold, at most 4,096.
     pub slots_per_shard: u16,
+    /// How many of them only a player gets who has an entity there: who comes back before the
+    /// session before has ended needs one beside it.
+    pub spare_slots: u16,
     /// Entities one shard can have.
     pub entities_per_shard: usize,
     /// Sessions of all shards together; they have more slots than that so that they may be unevenly
@@ -91,6 +94,7 @@ impl GateConfig {
             tick_hz: 60,
             shards: 1,
             slots_per_shard: limits::SLOTS_PER_SHARD as u16,
+            spare_slots: 0,
             entities_per_shard: limits::ENTITIES_MAX,
             sessions: limits::SLOTS_PER_SHARD,
             minimum_build: 0,

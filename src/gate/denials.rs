@@ -16,6 +16,8 @@ use crate::wire::{DENIED_LEN, Denial, DeniedPacket};
 const LATER_MS: u32 = 5_000;
 /// A player who is on its way to another shard has arrived by then.
 const MOVING_MS: u32 = 250;
+/// Where the ClientNonce is in all packets of a handshake that have one.
+const NONCE_AT: usize = 16;
 /// Bounds of the pause after which a busy gate may have time; random, so that a crowd spreads.
 const BUSY_MS: std::ops::Range<u32> = 250..1_000;
 
@@ -30,10 +32,7 @@ impl Gate {
         out: &mut [u8; DATAGRAM_MAX],
     ) -> Result<GateAction, DropReason> {
         let (denial, retry_ms) = match reason {
-            DropReason::DhBudget => {
-                let dice = u32::from_le_bytes(random(entropy));
-                (Denial::Busy, BUSY_MS.start + dice % (BUSY_MS.end - BUSY_MS.start))
-            }
+            DropReason::DhBudget | DropReason::ServerFull => (Denial::Busy, busy_ms(entropy)),
             DropReason::TokenTableFull => (Denial::Busy, LATER_MS),
             DropReason::PlayerMoving => (Denial::Busy, MOVING_MS),
             DropReason::TokenExpired | DropReason::TokenKey | DropReason::TokenBeforeBoot => {
@@ -43,11 +42,41 @@ impl Gate {
             _ => return Err(reason),
         };
         counters.drop(reason);
+        let denied = DeniedPacket { client_nonce: *attempt.client_nonce, reason: denial, retry_ms };
+        Ok(GateAction::Reply(self.write_denied(&denied, counters, out)))
+    }
+
+    /// The same in place of the Accepted that is in `out`, for somebody whom nobody will serve now.
+    /// Returns the length.
+    pub(super) fn deny_answered(
+        &self,
+        reason: DropReason,
+        counters: &Counters,
+        entropy: &mut dyn Entropy,
+        out: &mut [u8; DATAGRAM_MAX],
+    ) -> usize {
+        counters.drop(reason);
+        let client_nonce = *out[NONCE_AT..].first_chunk().expect("an Accepted is longer");
+        let retry_ms = busy_ms(entropy);
+        let denied = DeniedPacket { client_nonce, reason: Denial::Busy, retry_ms };
+        self.write_denied(&denied, counters, out)
+    }
+
+    fn write_denied(
+        &self,
+        denied: &DeniedPacket,
+        counters: &Counters,
+        out: &mut [u8; DATAGRAM_MAX],
+    ) -> usize {
         counters.add(Counter::Denied, 1);
         let mut packet = [0; DENIED_LEN];
-        DeniedPacket { client_nonce: *attempt.client_nonce, reason: denial, retry_ms }
-            .write(self.config.protocol_id, &mut packet);
+        denied.write(self.config.protocol_id, &mut packet);
         put(out, &packet);
-        Ok(GateAction::Reply(DENIED_LEN))
+        DENIED_LEN
     }
+}
+
+fn busy_ms(entropy: &mut dyn Entropy) -> u32 {
+    let dice = u32::from_le_bytes(random(entropy));
+    BUSY_MS.start + dice % (BUSY_MS.end - BUSY_MS.start)
 }

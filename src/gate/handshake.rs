@@ -19,7 +19,7 @@
 //! | 8 | budget of key agreements | Denied |
 //! | 9 | the token opens; realm, server, address | drop |
 //! | 9 | its lifetime; a connect token was issued since this server started | Denied |
-//! | 10 | token table; the player's older session is not just moving | Denied |
+//! | 10 | token table; the player's older session neither moves nor takes the last slot | Denied |
 //! | 11 | Noise message 1 | drop |
 //! | 12 | maintenance, ban or cool-down, build, room | an authenticated denial, 140 bytes |
 //! | 13 | slot, Noise message 2 | |
@@ -192,6 +192,12 @@ impl Gate {
         self.table(kind).check(&token.token_id, attempt.origin)?;
         if kind == TokenKind::ResumeTicket {
             self.valid.check(token.player_id, &token.token_id, at.unix_s)?;
+        }
+        if let Some(body) = self.bodies.of(token.player_id)
+            && self.sessions.candidate_in(body.shard.into(), 0).is_none()
+        {
+            // There is room where its entity is as soon as an older session has ended.
+            return Err(DropReason::ServerFull);
         }
         if self.sessions.is_leaving(token.player_id) {
             // Where the newcomer finds its entity will be known in a moment.

@@ -10,6 +10,7 @@ mod bodies;
 mod config;
 mod cooldown;
 mod denials;
+mod endings;
 mod farewell;
 mod handshake;
 mod limiter;
@@ -37,7 +38,7 @@ use crate::limits::DATAGRAM_MAX;
 use crate::metrics::{Counters, DropReason};
 use crate::time::{Entropy, Nanos, TokenBucket};
 use crate::units::{EntityId, Tick};
-use crate::wire::ConnectionId;
+use crate::wire::{ConnectionId, DisconnectReason};
 use answers::Answers;
 use bodies::{Bodies, Body, Departure};
 use cooldown::CoolDowns;
@@ -45,6 +46,7 @@ use farewell::Farewells;
 use limiter::Limiter;
 use population::Population;
 use sessions::{Session, Sessions};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use tickets::Rounds;
 use tokens::TokenTable;
@@ -73,7 +75,7 @@ pub enum GateAction {
     /// Send this many bytes of the buffer back to the sender.
     Reply(usize),
     /// Hand the admission to its shard, then send the reply; if the shard cannot take it, call
-    /// [`Gate::undelivered`] instead.
+    /// [`Gate::undelivered`] instead, which changes the reply.
     Accept {
         /// Bytes of the buffer to send back.
         reply_len: usize,
@@ -102,6 +104,8 @@ pub struct Gate {
     population: Population,
     bodies: Bodies,
     farewells: Farewells,
+    /// Shards that are to be told that a session is to end, see `endings`.
+    endings: VecDeque<(ConnectionId, DisconnectReason)>,
     cool_downs: CoolDowns,
     seed: [u64; 2],
     maintenance: bool,
@@ -127,10 +131,17 @@ impl Gate {
             valid: ValidTickets::new(config.slots(), config.tickets, seed),
             rounds: Rounds::new(config.slots()),
             answers: Answers::new(config.unconfirmed, seed),
-            sessions: Sessions::new(config.shards, config.slots_per_shard, config.sessions, seed),
+            sessions: Sessions::new(
+                config.shards,
+                (config.slots_per_shard, config.spare_slots),
+                config.sessions,
+                seed,
+            ),
             population: Population::new(keeper, config.shards.into(), config.entities_per_shard),
             bodies: Bodies::new(config.bodies(), seed),
             farewells: Farewells::default(),
+            // A session each, and those under way to or from a lost shard.
+            endings: VecDeque::with_capacity(2 * config.slots()),
             cool_downs: CoolDowns::new(config.cool_downs, &config.banned, seed),
             seed,
             maintenance: false,
@@ -248,11 +259,19 @@ impl Gate {
         }
     }
 
-    /// The admission of `id` could not be handed to its shard, which never heard of it.
-    pub fn undelivered(&mut self, id: ConnectionId) {
+    /// The admission of `id` could not be handed to its shard, which never heard of it. The answer
+    /// in `out` becomes a denial, of the length that is returned.
+    pub fn undelivered(
+        &mut self,
+        id: ConnectionId,
+        counters: &Counters,
+        entropy: &mut dyn Entropy,
+        out: &mut [u8; DATAGRAM_MAX],
+    ) -> usize {
         if let Some(body) = self.close(id, true) {
             self.population.release_unused(body.entity, body.seat, body.shard.into());
         }
+        self.deny_answered(DropReason::QueueFull, counters, entropy, out)
     }
 
     /// Asks for the session `from` to go to the shard with index `shard`: its id there, which the
@@ -272,7 +291,7 @@ impl Gate {
     }
 
     /// A shard reports that a session has arrived as `to`. Tells whether it may stay: if not, the
-    /// shard is to disconnect it.
+    /// shard is told so, see [`Self::poll_ending`].
     pub fn moved(&mut self, to: ConnectionId) -> bool {
         let stays = self.arrived(to);
         // What was sent to the shard that it left may not have reached it.
@@ -280,7 +299,13 @@ impl Gate {
         if sessions.lives(to) {
             self.rounds.add(to, |id| sessions.lives(id));
         }
-        stays
+        match self.sessions.ending(to) {
+            // The shard that it left was told, and had nobody to end any more.
+            Some(reason) => self.tell_ending(to, reason),
+            None if stays => return true,
+            None => self.end(to, DisconnectReason::Replaced),
+        }
+        false
     }
 
     /// What [`Self::moved`] means for slots and entities.
@@ -352,6 +377,7 @@ impl Gate {
     /// their shards are to disconnect them.
     pub fn lose_shards(&mut self, lost: &[bool], keeper: Keeper, now: Nanos) -> Vec<ConnectionId> {
         self.population.succeed(keeper, lost);
+        self.endings.retain(|(id, _)| !lost[usize::from(id.socket()) - 1]);
         let gone = self.sessions.of_shards(lost);
         // Before their slots are free: until then former ids are those of nobody else.
         gone.iter().for_each(|&id| self.bid_farewell(id, now));
@@ -406,6 +432,8 @@ impl Gate {
 
     fn close_session(&mut self, id: ConnectionId, may_return: bool) -> Option<Session> {
         let ticket = self.sessions.resumption(id).map(|resumption| resumption.id);
+        let ending = self.sessions.ending(id);
+        let may_return = may_return && ending.is_none_or(DisconnectReason::may_resume);
         let session = self.sessions.close(id)?;
         if let Some(ticket) = ticket {
             self.valid.ended(session.player, ticket, may_return, self.unix_s);

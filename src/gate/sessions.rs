@@ -12,7 +12,7 @@ use super::farewell::Farewell;
 use super::map::FixedMap;
 use super::tickets::Resumption;
 use crate::limits::SLOTS_PER_SHARD;
-use crate::wire::ConnectionId;
+use crate::wire::{ConnectionId, DisconnectReason};
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -38,6 +38,8 @@ struct Slot {
     resumption: Option<Resumption>,
     /// Whether the session is asked to go to another shard.
     is_leaving: bool,
+    /// Why the session is to end, if its shard was or will be told so.
+    ending: Option<DisconnectReason>,
     hold: Hold,
 }
 
@@ -70,20 +72,29 @@ struct Logins {
 pub(super) struct Sessions {
     shards: Vec<Shard>,
     players: FixedMap<1, Logins>,
+    /// Free slots of each shard that only a player who has an entity there gets.
+    spare: usize,
     /// Sessions now, and at most.
     alive: usize,
     limit: usize,
 }
 
 impl Sessions {
-    /// `shards` 1..=255, each with `capacity` slots, at most 4,096; `limit` sessions in all.
-    pub(super) fn new(shards: u8, capacity: u16, limit: usize, seed: [u64; 2]) -> Self {
+    /// `shards` 1..=255, each with `capacity` slots, at most 4,096, `spare` of them for those who
+    /// have an entity there; `limit` sessions in all.
+    pub(super) fn new(
+        shards: u8,
+        (capacity, spare): (u16, u16),
+        limit: usize,
+        seed: [u64; 2],
+    ) -> Self {
         assert!(shards > 0 && usize::from(capacity) <= SLOTS_PER_SHARD, "slots fit their 12 bits");
         let slots = vec![Slot::default(); capacity.into()];
         let shard = Shard { slots, free: (0..capacity).collect() };
         let total = usize::from(shards) * usize::from(capacity);
         let players = FixedMap::new(total, seed);
-        Self { shards: vec![shard; shards.into()], players, alive: 0, limit }
+        let shards = vec![shard; shards.into()];
+        Self { shards, players, spare: spare.into(), alive: 0, limit }
     }
 
     /// A connection id that is free now, in the emptiest shard; `random` makes its generation.
@@ -98,12 +109,17 @@ impl Sessions {
         if self.alive + lingering >= self.limit {
             return None;
         }
-        let room = |shard: &usize| self.shards[*shard].free.len().min(rows(*shard));
+        let room = |shard: &usize| self.room_in(*shard).min(rows(*shard));
         let emptiest = (0..self.shards.len()).min_by_key(|shard| Reverse(room(shard)))?;
         if room(&emptiest) == 0 {
             return None;
         }
         self.candidate_in(emptiest, random)
+    }
+
+    /// Slots of `shard` for those who have no entity there.
+    fn room_in(&self, shard: usize) -> usize {
+        self.shards[shard].free.len().saturating_sub(self.spare)
     }
 
     /// The same in `shard`, for a player who has an entity there and takes no room.
@@ -175,7 +191,8 @@ impl Sessions {
         let logins = self.players.get(&[player]).unwrap_or_default();
         // Who is about to be replaced stays where the newcomer finds the entity.
         let stays = logins.confirmed != Some(from) || logins.unconfirmed.is_some();
-        if stays || shard == usize::from(from.socket()) - 1 {
+        let stays = stays || self.ending(from).is_some();
+        if stays || shard == usize::from(from.socket()) - 1 || self.room_in(shard) == 0 {
             return None;
         }
         let to = self.candidate_in(shard, random)?;
@@ -185,6 +202,23 @@ impl Sessions {
         let (generation, hold) = (to.generation(), Hold::For(from));
         shard.slots[usize::from(to.slot())] = Slot { generation, hold, ..Slot::default() };
         Some(to)
+    }
+
+    /// Why the session `id` is to end, if it is.
+    pub(super) fn ending(&self, id: ConnectionId) -> Option<DisconnectReason> {
+        self.slot(id)?.ending
+    }
+
+    /// `id` is to end. Tells whether its shard does not know yet: of a session that is not alive
+    /// here it never does.
+    pub(super) fn set_ending(&mut self, id: ConnectionId, reason: DisconnectReason) -> bool {
+        if !self.lives(id) {
+            return true;
+        }
+        let ending = &mut self.slot_mut(id).ending;
+        let is_news = ending.is_none();
+        ending.get_or_insert(reason);
+        is_news
     }
 
     /// Whether the session of `player` may be on its way to another shard.
@@ -220,6 +254,7 @@ impl Sessions {
         let left = self.slot_mut(from);
         let mut farewell = left.farewell.take();
         let resumption = left.resumption.clone();
+        let ending = left.ending.take();
         left.resumption.zeroize();
         if let Some(farewell) = &mut farewell {
             farewell.former = Some(from);
@@ -227,7 +262,7 @@ impl Sessions {
         (left.session, left.hold, left.is_leaving) = (None, Hold::Forwards, false);
         let slot = self.slot_mut(to);
         (slot.session, slot.farewell, slot.hold) = (Some(session), farewell, Hold::No);
-        slot.resumption = resumption;
+        (slot.resumption, slot.ending) = (resumption, ending);
         let logins = self.players.get(&[session.player]).unwrap_or_default();
         let renamed =
             |login: Option<ConnectionId>| login.map(|id| if id == from { to } else { id });
@@ -372,6 +407,7 @@ impl Sessions {
         let shard = &mut self.shards[usize::from(id.socket()) - 1];
         let slot = &mut shard.slots[usize::from(id.slot())];
         (slot.session, slot.farewell, slot.resumption) = (None, None, None);
+        slot.ending = None;
         if slot.hold == Hold::No {
             shard.free.push_back(id.slot());
         }

@@ -58,7 +58,7 @@ named_enum! {
         DhBudget = "dh_budget",
         /// A Noise message that does not authenticate.
         Noise = "noise",
-        /// No free slot, or too many unconfirmed sessions; answered with a denial.
+        /// No free slot or entity, or too many unconfirmed sessions; answered with a denial.
         ServerFull = "server_full",
         /// A player who may not play; answered with a denial.
         Banned = "banned",

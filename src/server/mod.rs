@@ -314,7 +314,7 @@ pub(crate) fn shard_config(
 ) -> ShardConfig {
     ShardConfig {
         socket_index: index as u8 + 1,
-        players: config.players_per_shard(),
+        players: config.slots_per_shard(),
         entities: config.entities_per_shard(),
         rate: config.tick_rate(),
         budget: config.replication.budget_range(),
@@ -372,7 +372,8 @@ pub(crate) fn gate_config(
         boot_unix_ms,
         tick_hz: config.server.tick_rate,
         shards: shards as u8,
-        slots_per_shard: config.players_per_shard() as u16,
+        slots_per_shard: config.slots_per_shard() as u16,
+        spare_slots: config.spare_slots() as u16,
         entities_per_shard: config.entities_per_shard(),
         sessions: config.world.players as usize,
         trusted_sources: networks.collect::<Result<_, _>>()?,

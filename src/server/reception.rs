@@ -125,6 +125,7 @@ impl<P: Premises> Reception<P> {
         self.receive(port).map_err(|error| super::port_failed(&error))?;
         self.read_mail();
         self.watch()?;
+        self.send_endings();
         self.dismiss();
         self.issue_tickets();
         self.residents.settle(&mut self.gate, &mut self.shards);
@@ -259,14 +260,15 @@ impl<P: Premises> Reception<P> {
                 GateAction::Accept { reply_len, shard, admission, replaces } => {
                     let id = admission.id;
                     self.premises.admitted(&admission);
-                    if !self.tell(shard, ToShard::Admit(admission)) {
-                        // The client tries again; by then the shard has caught up.
-                        self.counters.drop(DropReason::QueueFull);
-                        self.gate.undelivered(id);
-                        continue;
-                    }
+                    let is_told = self.tell(shard, ToShard::Admit(admission));
                     self.disconnect(replaces, DisconnectReason::Replaced);
-                    reply_len
+                    if is_told {
+                        reply_len
+                    } else {
+                        // The client tries again; by then the shard has caught up.
+                        let (counters, entropy) = (&self.counters, self.premises.entropy());
+                        self.gate.undelivered(id, counters, entropy, &mut out)
+                    }
                 }
             };
             if self.replies.len() < REPLIES_MAX {
@@ -296,10 +298,20 @@ impl<P: Premises> Reception<P> {
     }
 
     fn disconnect(&mut self, session: Option<ConnectionId>, reason: DisconnectReason) {
-        let Some(id) = session else { return };
-        let shard = id.socket().wrapping_sub(1);
-        if !self.tell(shard, ToShard::Disconnect(id, reason)) {
-            self.counters.drop(DropReason::QueueFull);
+        if let Some(id) = session {
+            self.gate.end(id, reason);
+            self.send_endings();
+        }
+    }
+
+    /// Tells shards which sessions are to end, as far as their queues have room.
+    fn send_endings(&mut self) {
+        loop {
+            let shards = &self.shards;
+            let has_room = |shard: u8| shards[usize::from(shard)].to_shard.room() > 0;
+            let Some((shard, id, reason)) = self.gate.poll_ending(has_room) else { return };
+            let told = self.tell(shard, ToShard::Disconnect(id, reason));
+            debug_assert!(told, "there was room");
         }
     }
 
@@ -319,11 +331,7 @@ impl<P: Premises> Reception<P> {
                     }
                     ToGate::Departed(entity) => self.gate.departed(entity),
                     ToGate::Rekeyed(id, epoch, key) => self.gate.rekeyed(id, epoch, key.bytes()),
-                    ToGate::Moved(id) => {
-                        if !self.gate.moved(id) {
-                            self.disconnect(Some(id), DisconnectReason::Replaced);
-                        }
-                    }
+                    ToGate::Moved(id) => _ = self.gate.moved(id),
                     ToGate::Readdressed(id, address) => self.gate.readdressed(id, address),
                     ToGate::Stayed(id) | ToGate::Released(id) => self.gate.released(id),
                     ToGate::Explained(question) => self.explainer.answered(index, question),

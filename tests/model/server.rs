@@ -173,7 +173,10 @@ impl Server {
 
     fn disconnect(&mut self, session: Option<ConnectionId>, reason: DisconnectReason) {
         if let Some(id) = session {
-            self.tell(usize::from(id.socket()) - 1, ToShard::Disconnect(id, reason));
+            self.gate.end(id, reason);
+        }
+        while let Some((shard, id, reason)) = self.gate.poll_ending(|_| true) {
+            self.tell(usize::from(shard), ToShard::Disconnect(id, reason));
         }
     }
 
@@ -219,9 +222,8 @@ impl Server {
                     ToGate::Departed(entity) => self.gate.departed(entity),
                     ToGate::Rekeyed(id, epoch, key) => self.gate.rekeyed(id, epoch, key.bytes()),
                     ToGate::Moved(id) => {
-                        if !self.gate.moved(id) {
-                            self.disconnect(Some(id), DisconnectReason::Replaced);
-                        }
+                        self.gate.moved(id);
+                        self.disconnect(None, DisconnectReason::Replaced);
                     }
                     ToGate::Stayed(id) | ToGate::Released(id) => self.gate.released(id),
                     ToGate::Readdressed(id, address) => self.gate.readdressed(id, address),

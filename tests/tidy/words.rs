@@ -65,6 +65,7 @@ const QUOTED: &[(&str, u64)] = &[
     ("UNCONFIRMED_MAX", limits::UNCONFIRMED_MAX as u64),
     ("LINGER_MS", limits::LINGER_MS),
     ("TICKETS_MAX", limits::TICKETS_MAX as u64),
+    ("SPARE_SLOTS", limits::SPARE_SLOTS as u64),
     ("TICKET_RENEWAL_S", limits::TICKET_RENEWAL_S),
     ("UNCONFIRMED_TIMEOUT_MS", limits::UNCONFIRMED_TIMEOUT_MS),
     ("CLIENT_PACKETS_PER_S", limits::CLIENT_PACKETS_PER_S as u64),

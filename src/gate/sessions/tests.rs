@@ -16,7 +16,7 @@ proptest! {
     fn a_live_slot_is_never_handed_out_and_its_generation_always_changes(
         steps in prop::collection::vec((any::<bool>(), any::<u16>(), 0..40usize), 0..400),
     ) {
-        let mut sessions = Sessions::new(3, 4, 12, [1, 2]);
+        let mut sessions = Sessions::new(3, (4, 0), 12, [1, 2]);
         let mut live: Vec<ConnectionId> = Vec::new();
         let mut last = std::collections::BTreeMap::new();
         for (open, random, pick) in steps {
@@ -40,7 +40,7 @@ proptest! {
 
 #[test]
 fn sessions_spread_evenly_over_the_shards() {
-    let mut sessions = Sessions::new(3, 4, 12, [1, 2]);
+    let mut sessions = Sessions::new(3, (4, 0), 12, [1, 2]);
     let mut sockets = Vec::new();
     for player in 0..6 {
         let id = sessions.candidate(0, |_| 99, 7).unwrap();
@@ -52,7 +52,7 @@ fn sessions_spread_evenly_over_the_shards() {
 
 #[test]
 fn a_foreign_or_outdated_id_names_nobody() {
-    let mut sessions = Sessions::new(1, 4, 4, [1, 2]);
+    let mut sessions = Sessions::new(1, (4, 0), 4, [1, 2]);
     let id = sessions.candidate(0, |_| 99, 7).unwrap();
     sessions.open(id, session(1), farewell());
     for other in [
@@ -68,7 +68,7 @@ fn a_foreign_or_outdated_id_names_nobody() {
 
 #[test]
 fn slots_that_make_up_for_unevenness_take_no_more_sessions_than_the_limit() {
-    let mut sessions = Sessions::new(2, 4, 5, [1, 2]);
+    let mut sessions = Sessions::new(2, (4, 0), 5, [1, 2]);
     let mut open = |player| {
         let id = sessions.candidate(0, |_| 99, 7)?;
         sessions.open(id, session(player), farewell());
@@ -82,7 +82,7 @@ fn slots_that_make_up_for_unevenness_take_no_more_sessions_than_the_limit() {
 
 #[test]
 fn the_newest_login_replaces_the_older_one_when_it_is_confirmed() {
-    let mut sessions = Sessions::new(1, 8, 8, [1, 2]);
+    let mut sessions = Sessions::new(1, (8, 0), 8, [1, 2]);
     let mut open = || {
         let id = sessions.candidate(0, |_| 99, 7).unwrap();
         (id, sessions.open(id, session(42), farewell()))
@@ -100,4 +100,24 @@ fn the_newest_login_replaces_the_older_one_when_it_is_confirmed() {
     let fourth = sessions.candidate(0, |_| 99, 7).unwrap();
     sessions.open(fourth, session(42), farewell());
     assert_eq!(sessions.confirm(fourth, 42), Some(third));
+}
+
+#[test]
+fn spare_slots_are_for_those_who_have_an_entity_there() {
+    let mut sessions = Sessions::new(2, (4, 1), 8, [1, 2]);
+    let mut join = |player| {
+        let id = sessions.candidate(0, |_| 99, 7)?;
+        sessions.open(id, session(player), farewell());
+        sessions.confirm(id, player);
+        Some(id)
+    };
+    let ids: Vec<_> = (0..6).map(|player| join(player).expect("room")).collect();
+    assert_eq!(join(6), None);
+    assert_eq!(sessions.reserve(ids[0], 1, 7), None, "nor does anybody move there");
+    let heir = sessions.candidate_in(0, 7).expect("kept for him");
+    sessions.open(heir, session(0), farewell());
+    assert_eq!(sessions.candidate_in(0, 7), None);
+    assert_eq!(sessions.confirm(heir, 0), Some(ids[0]));
+    sessions.close(ids[0]);
+    assert!(sessions.candidate_in(0, 7).is_some());
 }

@@ -61,3 +61,46 @@ fn a_forged_token_and_who_has_no_cookie_are_told_nothing() {
     assert!(matches!(action, GateAction::Drop(DropReason::Token)), "{action:?}");
     assert_eq!(world.counters.read(Counter::Denied), 0);
 }
+
+#[test]
+fn who_cannot_be_handed_to_his_shard_is_denied_and_gets_in_later() {
+    let mut world = World::new(small());
+    let client = Client::new(1);
+    let id = world.join(&client).id;
+    let before = world.counters.dropped(DropReason::QueueFull);
+    let mut out = [0; DATAGRAM_MAX];
+    out[..ACCEPTED_LEN].copy_from_slice(&world.reply);
+    let (gate, counters) = (&mut world.gate, &world.counters);
+    let len = gate.undelivered(id, counters, &mut world.entropy, &mut out);
+    let Ok(Reply::Denied(packet)) = Reply::read(PROTOCOL_ID, &out[..len]) else {
+        panic!("not a denial")
+    };
+    assert_eq!((packet.client_nonce, packet.reason), (client.nonce, Denial::Busy));
+    assert!((250..1_000).contains(&packet.retry_ms));
+    assert_eq!(world.counters.dropped(DropReason::QueueFull), before + 1);
+    assert_eq!(world.counters.read(Counter::Denied), 1);
+    let room = world.gate.population.room_in(usize::from(id.socket()) - 1);
+    let again = world.join(&client);
+    assert_eq!(world.gate.population.room_in(usize::from(again.id.socket()) - 1), room - 1);
+}
+
+#[test]
+fn who_comes_back_to_a_full_shard_gets_a_spare_slot_or_waits_for_his_own() {
+    let config =
+        GateConfig { shards: 1, slots_per_shard: 3, spare_slots: 1, sessions: 2, ..small() };
+    let mut world = World::new(config);
+    let ids = [1, 2].map(|number| world.join(&Client::new(number)).id);
+    ids.iter().for_each(|&id| _ = world.gate.confirmed(id));
+    assert_eq!(world.denied(&Client::new(3)), Status::Full);
+    let newer = |player: u64, number| {
+        let mut client = Client::new(number);
+        client.token.player_id = player;
+        client
+    };
+    let heir = world.join(&newer(1001, 4));
+    assert!(heir.heir, "beside the session that lives on");
+    assert_eq!(told(&mut world, &newer(1002, 5)).0, Denial::Busy);
+    assert_eq!(world.gate.confirmed(heir.id), Some(ids[0]));
+    world.gate.closed(ids[0]);
+    world.join(&newer(1002, 5));
+}

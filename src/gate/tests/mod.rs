@@ -4,6 +4,7 @@ mod admission;
 mod cookies;
 mod cooldowns;
 mod denials;
+mod endings;
 mod farewells;
 mod lingering;
 mod mutations;
