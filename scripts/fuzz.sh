@@ -32,9 +32,12 @@ missing=$(lack)
 
 home=$(realpath -m "${CARGO_TARGET_DIR:-target}")/fuzz
 unset CARGO_TARGET_DIR
-# cargo-fuzz sets RUSTFLAGS, which replaces what .cargo/config.toml says.
-export RUSTFLAGS="-C target-cpu=x86-64-v3" ASAN_OPTIONS=detect_odr_violation=0
-cargo +nightly fuzz build --target-dir "$home" || exit 1
+# cargo-fuzz sets RUSTFLAGS, which replaces what .cargo/config.toml says. Panics name their line without
+# debug information, and what fails is replayed by tests/fuzz_corpora.rs, which has it.
+export RUSTFLAGS="-C target-cpu=x86-64-v3 -C debuginfo=0 -C strip=debuginfo"
+export RUSTC_WRAPPER=$PWD/scripts/fuzz_rustc.sh ASAN_OPTIONS=detect_odr_violation=0
+cargo +nightly fuzz build --codegen-units 16 --target-dir "$home" || exit 1
+unset RUSTC_WRAPPER
 programs=$home/x86_64-unknown-linux-gnu/release
 
 targets=("$@")

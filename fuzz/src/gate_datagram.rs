@@ -11,7 +11,9 @@ use super::random::Counting;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use tidelock::exchange::exchange;
-use tidelock::gate::{Gate, GateAction, GateConfig, HandshakeRates, Moment, TokenKey};
+use tidelock::gate::{
+    CoolDownRules, Gate, GateAction, GateConfig, HandshakeRates, Moment, TokenKey,
+};
 use tidelock::limits::DATAGRAM_MAX;
 use tidelock::metrics::Counters;
 use tidelock::time::Nanos;
@@ -57,6 +59,8 @@ impl World {
             slots_per_shard: 2,
             shards: 2,
             tokens: 32,
+            tickets: 32,
+            cool_downs: CoolDownRules { accounts: PEOPLE, ..CoolDownRules::default() },
             unconfirmed: 3,
             rates,
             dh_per_s: 1_000_000,
@@ -64,7 +68,7 @@ impl World {
         };
         let mut entropy = Counting(1);
         let now = Nanos::from_ms(50);
-        let (keeper, _) = exchange(2, 64, 0, &());
+        let (keeper, _) = exchange(2, 16, 0, &());
         Self {
             gate: Gate::new(config, keeper, now, &mut entropy),
             counters: Counters::default(),
@@ -134,8 +138,9 @@ impl World {
             }
             from.set_port(from.port() ^ u16::from(how >> 1 & 3));
         }
-        let attempt = |packet: &[u8; 1200]| [&packet[..32], &packet[84..]].concat();
-        let is_attempt = from == person.from && attempt(&datagram) == attempt(&genuine);
+        let is_attempt = from == person.from
+            && datagram[..32] == genuine[..32]
+            && datagram[84..] == genuine[84..];
         let own_cookie = cookie == self.cookies[who] && cookie != NO_COOKIE;
         let is_good = is_attempt && datagram == genuine && own_cookie && person.is_honest;
         self.send(from, &datagram, is_attempt.then_some((who, is_good)));

@@ -4,7 +4,9 @@
 //! with the oldest.
 
 use super::bytes::Bytes;
+use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 use tidelock::limits::{
     FRAGMENT_SETS_CLIENT, FRAGMENT_SETS_SERVER, MESSAGE_MAX_TO_CLIENT, MESSAGE_MAX_TO_SERVER,
     REORDER_BYTES,
@@ -24,6 +26,30 @@ const LENGTHS: [usize; 8] = [4, 1_024, 1_025, 2_048, 3_000, 5_000, 9_000, usize:
 /// A block of the pool, with some room for how it is used.
 const BLOCK: usize = 240;
 
+thread_local! {
+    /// Too large to be taken and cleared for each input; what a run leaves behind is nothing.
+    static POOL: Cell<Option<Pool>> = const { Cell::new(None) };
+}
+
+/// The longest message with a number, of all different bytes: no part looks like another. Those
+/// that are sent are as much of it as their length says.
+fn text(number: usize) -> &'static [u8] {
+    static TEXTS: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+    let texts = TEXTS.get_or_init(|| {
+        let all = LANES.len() * usize::from(COUNT);
+        let byte = |number: usize, at: usize| (at ^ at >> 8).wrapping_mul(2 * number + 1) as u8;
+        let text = |number: usize| {
+            let id = FIRST_IDS[number / usize::from(COUNT)]
+                .wrapping_add((number % usize::from(COUNT)) as u16);
+            let mut text: Vec<u8> = (0..MESSAGE_MAX_TO_CLIENT).map(|at| byte(number, at)).collect();
+            text[..2].copy_from_slice(&id.to_le_bytes());
+            text
+        };
+        (0..all).map(text).collect()
+    });
+    &texts[number]
+}
+
 struct Model {
     endpoint: Endpoint,
     pool: Pool,
@@ -32,7 +58,7 @@ struct Model {
     message_max: usize,
     sets: usize,
     /// The messages as they travel, by lane.
-    sent: [Vec<Vec<u8>>; 2],
+    sent: [[&'static [u8]; COUNT as usize]; 2],
     /// Which of their parts were acknowledged, a bit each.
     acknowledged: [[u64; COUNT as usize]; 2],
     /// Those that were delivered.
@@ -57,6 +83,7 @@ pub fn run(data: &[u8]) {
     }
     model.endpoint.clear(&mut model.pool);
     assert_eq!(model.pool.used(), 0, "memory is lost");
+    POOL.set(Some(model.pool));
 }
 
 impl Model {
@@ -69,17 +96,15 @@ impl Model {
         let mut endpoint = Endpoint::new(side, side.hello([1, 1]), now);
         let hello = Hello { first_ids: FIRST_IDS, ..side.hello([0; 2]) };
         assert_eq!(endpoint.hear(hello), Ok(()));
-        let mut message = |lane: u16, index: u16| {
+        let mut message = |lane: usize, index: usize| {
             let length = LENGTHS[usize::from(bytes.u8()) % LENGTHS.len()].min(message_max);
-            let id = FIRST_IDS[usize::from(lane)].wrapping_add(index);
-            let mut message = vec![(lane * COUNT + index) as u8; length];
-            message[..2].copy_from_slice(&id.to_le_bytes());
-            message
+            &text(lane * usize::from(COUNT) + index)[..length]
         };
-        let sent = [0, 1].map(|lane| (0..COUNT).map(|index| message(lane, index)).collect());
+        let sent = [0, 1].map(|lane| std::array::from_fn(|index| message(lane, index)));
+        let pool = POOL.take().unwrap_or_else(|| Pool::fixed(2_048, MESSAGE_MAX_TO_CLIENT));
         Self {
             endpoint,
-            pool: Pool::fixed(2_048, MESSAGE_MAX_TO_CLIENT),
+            pool,
             now,
             held_max: REORDER_BYTES + sets * message_max,
             message_max,
@@ -101,8 +126,8 @@ impl Model {
         match kind % 8 {
             0 => self.now = self.now.plus(Nanos::from_ms(u64::from(bytes.u8()) * 40)),
             1 => self.invented(usize::from(kind >> 7), bytes),
-            // All parts of a message, the last one first.
-            2 | 3 => (0..64).rev().for_each(|number| self.part(place, number)),
+            // All parts of a message, the last one first, and at the end once more.
+            2 | 3 => (0..=self.parts(place)).rev().for_each(|number| self.part(place, number)),
             _ => {
                 let number = usize::from(bytes.u8());
                 self.part(place, number);
@@ -119,21 +144,23 @@ impl Model {
     }
 
     fn is_whole(&self, place: usize) -> bool {
-        let (lane, index) = (place % 2, place / 2);
-        let parts = self.sent[lane][index].len().div_ceil(1_024) as u32;
-        self.acknowledged[lane][index].count_ones() == parts
+        let acknowledged = self.acknowledged[place % 2][place / 2];
+        acknowledged.count_ones() as usize == self.parts(place)
+    }
+
+    fn parts(&self, place: usize) -> usize {
+        self.sent[place % 2][place / 2].len().div_ceil(1_024)
     }
 
     /// A part of a message that was sent; a message of one part comes as a whole.
     fn part(&mut self, place: usize, number: usize) {
         let (lane, index) = (place % 2, place / 2);
-        let length = self.sent[lane][index].len();
-        let number = number % length.div_ceil(1_024);
+        let message = self.sent[lane][index];
+        let number = number % self.parts(place);
         let id = FIRST_IDS[lane].wrapping_add(index as u16);
-        let part = Part { id, offset: (number * 1_024) as u16, total: length as u32 };
-        let end = length.min((number + 1) * 1_024);
-        let bytes = self.sent[lane][index][number * 1_024..end].to_vec();
-        let taken = self.accept(lane, part, &bytes);
+        let part = Part { id, offset: (number * 1_024) as u16, total: message.len() as u32 };
+        let end = message.len().min((number + 1) * 1_024);
+        let taken = self.accept(lane, part, &message[number * 1_024..end]);
         let is_spoiled = self.spoiled[lane].contains(&id);
         assert!(taken.is_ok() || is_spoiled, "{taken:?} of an honest part");
         if taken == Ok(Taken::Processed) {
@@ -193,7 +220,7 @@ impl Model {
     fn everything_comes(&mut self) {
         for _ in 0..4 * COUNT {
             for place in 0..self.under_way() {
-                let parts = if self.is_whole(place) { 0 } else { 64 };
+                let parts = if self.is_whole(place) { 0 } else { self.parts(place) };
                 (0..parts).for_each(|number| self.part(place, number));
             }
         }

@@ -47,7 +47,7 @@ pub(crate) fn handshake() -> (Client, Root, ConnectionId, Nanos) {
     let connect = Connect::read(&out).expect("the client writes good packets");
     let (responder, _) = Responder::read(&connect.prologue(), &keys, &PSK, connect.noise_message())
         .expect("the client is honest");
-    let id = ConnectionId::from_parts(1, 77, 0x5A5);
+    let id = ConnectionId::from_parts(1, 1, 0x5A5);
     let accepted = Accepted::new(Status::Ok, id, 42, 60);
     let (handshake, noise_message) =
         responder.reply([11; 32], &accepted.write()).expect("the client's key is a key");
