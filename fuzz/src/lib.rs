@@ -14,6 +14,7 @@ pub mod client_plaintext;
 pub mod config;
 pub mod gate_datagram;
 pub mod header;
+mod ledger;
 pub mod lz4;
 pub mod noise_message;
 mod pair;
@@ -21,6 +22,7 @@ mod peer;
 mod people;
 mod random;
 pub mod reassembler;
+pub mod rekey_events;
 pub mod reliable_pair;
 pub mod replay_window;
 mod server;
@@ -41,6 +43,7 @@ pub const TARGETS: &[Target] = &[
     ("lz4", lz4::run),
     ("noise_message", noise_message::run),
     ("reassembler", reassembler::run),
+    ("rekey_events", rekey_events::run),
     ("reliable_pair", reliable_pair::run),
     ("replay_window", replay_window::run),
     ("server_plaintext", server_plaintext::run),

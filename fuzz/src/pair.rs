@@ -320,7 +320,7 @@ impl Pair {
     }
 }
 
-fn snapshot(tick: u32) -> SnapshotHead {
+pub(crate) fn snapshot(tick: u32) -> SnapshotHead {
     let own = OwnState {
         id: EntityId::from_parts(1, 1),
         position: [1.0; 3],
