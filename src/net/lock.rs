@@ -1,122 +1,99 @@
-//! One server per UDP port: an exclusive lock on a file named after the port.
+//! One server per UDP port: a name that only one process can hold at a time.
 //!
 //! SO_REUSEPORT lets a second process of the same user join the group silently and take a share of
-//! the players' datagrams; the lock turns that into a refusal to start. The kernel releases it when
-//! the process ends, however it ends; a process that ends in order removes the file as well.
-//! `socket` takes it before it binds anything.
+//! the players' datagrams; the lock turns that into a refusal to start, whoever's the process is.
+//! The name is that of a unix socket in the abstract namespace: there is no file that could be left
+//! behind, removed or lie in another directory, and the kernel frees the name when the process
+//! ends, however it ends. Like the ports themselves, names belong to a network namespace. Nothing
+//! is ever said over the socket. `socket` takes the lock before it binds anything.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-
-/// Where lock files are kept unless the configuration says otherwise.
-pub const DEFAULT_LOCK_DIR: &str = "/tmp";
+use std::fs;
+use std::io;
+use std::net::Shutdown;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 /// The lock of one port; held until dropped.
 #[derive(Debug)]
 pub struct PortLock {
-    file: File,
-    path: PathBuf,
+    /// Its name says who holds the other; for the error message, the lock holds without it. The
+    /// first to go, so that its name is free when the other is.
+    _holder: Option<UnixDatagram>,
+    _name: UnixDatagram,
 }
 
 /// Why the lock of a port could not be had.
 #[derive(Debug)]
 pub enum LockError {
-    /// Another process holds it.
+    /// Another process holds it, or another server of this one.
     Held {
         /// The port.
         port: u16,
-        /// The lock file.
-        path: PathBuf,
-        /// The process id the holder wrote into it, if it could be read.
+        /// The process id of the holder, if it could be found out.
         holder: Option<u32>,
     },
-    /// The file cannot be opened or locked.
-    File {
-        /// The lock file.
-        path: PathBuf,
+    /// The system gives no such name.
+    System {
+        /// The port.
+        port: u16,
         /// What the system said.
         source: io::Error,
     },
 }
 
 impl PortLock {
-    /// Takes the lock of `port` in directory `dir`, without waiting.
+    /// Takes the lock of `port`, without waiting.
     ///
     /// # Errors
-    /// When another process holds it, or the file cannot be opened or locked.
-    pub fn acquire(dir: &Path, port: u16) -> Result<Self, LockError> {
-        // The user id is part of the name because only processes of one user can share a port, and
-        // because a file of another user in a sticky directory could not be opened.
-        let user = fs::metadata("/proc/self").map_or(0, |meta| meta.uid());
-        let path = dir.join(format!("tidelock-udp-{user}-{port}.lock"));
-        let file_error = |source| LockError::File { path: path.clone(), source };
-        let mut file = loop {
-            let mut options = OpenOptions::new();
-            options.read(true).write(true).create(true).truncate(false);
-            let mut file = options.open(&path).map_err(file_error)?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    let mut text = String::new();
-                    let _ = file.read_to_string(&mut text);
-                    return Err(LockError::Held { port, path, holder: text.trim().parse().ok() });
-                }
-                Err(TryLockError::Error(source)) => return Err(file_error(source)),
-            }
-            // Whoever held the lock before removed the file, maybe after it was opened here: then
-            // this is the lock of a file that nobody else will find, and there may be a new one.
-            if is_named(&file, &path).map_err(file_error)? {
-                break file;
-            }
-        };
-        // Only a courtesy for the error message above; the lock holds without it.
-        let _ = file.set_len(0);
-        let _ = file.rewind();
-        let _ = writeln!(file, "{}", std::process::id());
-        Ok(Self { file, path })
-    }
-
-    /// The lock file.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// When another process holds it.
+    pub fn acquire(port: u16) -> Result<Self, LockError> {
+        let name = bind(&lock_name(port)).map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => LockError::Held { port, holder: holder(port) },
+            _ => LockError::System { port, source },
+        })?;
+        let holder = bind(&format!("{}{}", holder_prefix(port), std::process::id())).ok();
+        Ok(Self { _holder: holder, _name: name })
     }
 }
 
-impl Drop for PortLock {
-    fn drop(&mut self) {
-        // In this order: the file goes while nobody else can hold its lock.
-        let _ = fs::remove_file(&self.path);
-        let _ = self.file.unlock();
-    }
+fn lock_name(port: u16) -> String {
+    format!("tidelock-udp-{port}")
 }
 
-/// Whether `path` leads to `file` itself and not to another file of its name, or to none.
-fn is_named(file: &File, path: &Path) -> io::Result<bool> {
-    let held = file.metadata()?;
-    match fs::metadata(path) {
-        Ok(found) => Ok((found.dev(), found.ino()) == (held.dev(), held.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
+fn holder_prefix(port: u16) -> String {
+    format!("{}-of-", lock_name(port))
+}
+
+fn bind(name: &str) -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name)?)?;
+    // Whoever sends something here is told that nobody listens.
+    socket.shutdown(Shutdown::Both)?;
+    Ok(socket)
+}
+
+/// Who holds the lock of `port`, by the name of its other socket in the list of all.
+fn holder(port: u16) -> Option<u32> {
+    let names = fs::read_to_string("/proc/net/unix").ok()?;
+    let prefix = format!("@{}", holder_prefix(port));
+    names.lines().find_map(|line| line.split(' ').next_back()?.strip_prefix(&prefix)?.parse().ok())
 }
 
 impl fmt::Display for LockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Held { port, path, holder } => {
+            Self::Held { port, holder } => {
                 write!(f, "UDP port {port} already belongs to another server")?;
                 if let Some(pid) = holder {
                     write!(f, " (process {pid})")?;
                 }
-                write!(f, ": it holds {}. Stop it or choose another port.", path.display())
+                write!(f, ". Stop it or choose another port.")
             }
-            Self::File { path, source } => write!(
+            Self::System { port, source } => write!(
                 f,
-                "cannot lock {}: {source}. The directory must exist and be writable.",
-                path.display()
+                "cannot lock UDP port {port}: {source}. The lock is the unix socket @{}: does a \
+                 sandbox forbid it?",
+                lock_name(*port)
             ),
         }
     }
@@ -130,31 +107,24 @@ mod tests {
 
     #[test]
     fn a_second_holder_is_refused_with_the_pid_of_the_first_until_it_lets_go() {
-        let dir = std::env::temp_dir();
         // Below every port that tests bind, so that no other test takes this lock.
-        let first = PortLock::acquire(&dir, 7).unwrap();
-        let refused = PortLock::acquire(&dir, 7).unwrap_err();
-        let text = refused.to_string();
-        assert!(
-            text.contains("port 7") && text.contains(&std::process::id().to_string()),
-            "{text}"
-        );
-        let path = first.path().to_owned();
+        let first = PortLock::acquire(7).unwrap();
+        let text = PortLock::acquire(7).unwrap_err().to_string();
+        let pid = format!("process {})", std::process::id());
+        assert!(text.contains("port 7") && text.contains(&pid), "{text}");
         drop(first);
-        assert!(!path.exists(), "nothing is left behind");
-        assert!(PortLock::acquire(&dir, 7).is_ok());
+        assert!(PortLock::acquire(7).is_ok());
     }
 
     #[test]
-    fn a_file_that_is_removed_in_the_wrong_moment_lets_no_two_in() {
+    fn no_two_hold_the_lock_however_fast_it_changes_hands() {
         use std::sync::atomic::{AtomicU32, Ordering};
         let (inside, taken) = (AtomicU32::new(0), AtomicU32::new(0));
-        let dir = std::env::temp_dir();
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    for _ in 0..5_000 {
-                        let Ok(lock) = PortLock::acquire(&dir, 9) else { continue };
+                    for _ in 0..2_000 {
+                        let Ok(lock) = PortLock::acquire(9) else { continue };
                         assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two hold the lock");
                         taken.fetch_add(1, Ordering::SeqCst);
                         inside.fetch_sub(1, Ordering::SeqCst);
@@ -167,8 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn an_impossible_directory_is_named_in_the_error() {
-        let error = PortLock::acquire(Path::new("/nonexistent/here"), 7).unwrap_err().to_string();
-        assert!(error.contains("/nonexistent/here"), "{error}");
+    fn the_lock_of_another_port_is_another_lock_and_leaves_no_file() {
+        let _first = PortLock::acquire(11).unwrap();
+        let _second = PortLock::acquire(1).unwrap();
+        let held = PortLock::acquire(1).unwrap_err();
+        let LockError::Held { port: 1, holder } = held else { panic!("{held:?}") };
+        assert_eq!(holder, Some(std::process::id()), "not that of port 11");
+        let _third = bind("tidelock-udp-13").unwrap();
+        let nameless = PortLock::acquire(13).unwrap_err();
+        assert!(matches!(nameless, LockError::Held { holder: None, .. }), "{nameless:?}");
     }
 }

@@ -27,7 +27,7 @@ mod sourced;
 mod steer;
 mod uring;
 
-pub use lock::{DEFAULT_LOCK_DIR, LockError, PortLock};
+pub use lock::{LockError, PortLock};
 pub use mmsg::MmsgPort;
 pub use probe::{Chosen, IoChoice, UringUnavailable, choose_backend};
 pub use receive::{BATCH, Datagram, ReceiveReport};

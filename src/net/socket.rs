@@ -13,7 +13,6 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What to bind.
@@ -30,21 +29,12 @@ pub struct BindConfig {
     pub send_buffer: usize,
     /// Whether the kernel is asked to bring every datagram to the socket that its byte 0 names.
     pub steer: bool,
-    /// Directory of the lock file.
-    pub lock_dir: PathBuf,
 }
 
 impl BindConfig {
     /// `sockets` sockets on `address` with buffers for thousands of players.
     pub fn new(address: SocketAddr, sockets: usize) -> Self {
-        Self {
-            address,
-            sockets,
-            receive_buffer: 16 << 20,
-            send_buffer: 4 << 20,
-            steer: true,
-            lock_dir: PathBuf::from(super::lock::DEFAULT_LOCK_DIR),
-        }
+        Self { address, sockets, receive_buffer: 16 << 20, send_buffer: 4 << 20, steer: true }
     }
 }
 
@@ -100,7 +90,7 @@ impl SocketGroup {
         }
         let fail = |source| BindError::of(config.address, source);
         let early = (config.address.port() != 0)
-            .then(|| PortLock::acquire(&config.lock_dir, config.address.port()))
+            .then(|| PortLock::acquire(config.address.port()))
             .transpose()
             .map_err(BindError::Lock)?;
         // The first member binds *without* SO_REUSEPORT and sets it afterwards: bound that way, a
@@ -111,7 +101,7 @@ impl SocketGroup {
         let address = first.address;
         let lock = match early {
             Some(lock) => lock,
-            None => PortLock::acquire(&config.lock_dir, address.port()).map_err(BindError::Lock)?,
+            None => PortLock::acquire(address.port()).map_err(BindError::Lock)?,
         };
         let mut sockets = vec![first];
         for _ in 1..config.sockets {

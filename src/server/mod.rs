@@ -130,7 +130,6 @@ impl Server {
             receive_buffer: config.net.receive_buffer_bytes,
             send_buffer: config.net.send_buffer_bytes,
             steer: config.net.steering == Steering::Auto,
-            lock_dir: run_dir.path().to_owned(),
             ..BindConfig::new(config.server.bind, 1 + plan.shards.len())
         })
         .map_err(|error| StartError(error.to_string()))?;

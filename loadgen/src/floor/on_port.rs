@@ -21,11 +21,8 @@ pub(super) fn serve(
 ) -> Result<(), String> {
     let failed = |what: &str, error: &dyn std::fmt::Display| format!("floor: {what}: {error}");
     let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
-    let group = SocketGroup::bind(&BindConfig {
-        lock_dir: std::env::temp_dir(),
-        ..BindConfig::new(address, 1)
-    })
-    .map_err(|error| failed("cannot bind", &error))?;
+    let group = SocketGroup::bind(&BindConfig::new(address, 1))
+        .map_err(|error| failed("cannot bind", &error))?;
     let socket = group.socket(0).ok_or("floor: a group has a first socket")?;
     let backend = match arguments.backend {
         FloorBackend::Mmsg => Backend::Mmsg,
