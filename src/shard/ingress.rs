@@ -3,6 +3,7 @@
 //! Nothing here changes the world: inputs wait in its inbox, arrivals and departures in `players`.
 
 use super::forward::{forward, hand_on};
+use super::game::Listener;
 use super::handover::Move;
 use super::laps::Timer;
 use super::lingering::Claim;
@@ -14,7 +15,7 @@ use crate::crypto::secret::Secret;
 use crate::metrics::{Counter, Counters, DropReason, Phase};
 use crate::net::{Datagram, Port};
 use crate::replicate::Replicator;
-use crate::wire::{ConnectionId, DisconnectReason, InputFrame};
+use crate::wire::{Channel, ConnectionId, DisconnectReason, InputFrame};
 use crate::world::{Input, World};
 use std::io;
 use std::net::SocketAddr;
@@ -117,6 +118,7 @@ impl Shard {
             replicator: &mut self.replicator,
             to_gate: &mut self.gate.to_gate,
             ending: &mut self.ending,
+            listener: &mut self.listener,
             counters: &self.counters,
         };
         self.sessions.decode_batch(start, &mut self.batch, &self.counters, &mut events);
@@ -236,6 +238,7 @@ impl Shard {
             replicator: &mut self.replicator,
             to_gate: &mut self.gate.to_gate,
             ending: &mut self.ending,
+            listener: &mut self.listener,
             counters: &self.counters,
         };
         while place < port.send_capacity() {
@@ -286,6 +289,7 @@ struct Events<'a> {
     replicator: &'a mut Replicator,
     to_gate: &'a mut Sender<ToGate>,
     ending: &'a mut Vec<(Slot, DisconnectReason)>,
+    listener: &'a mut Option<Listener>,
     counters: &'a Counters,
 }
 
@@ -323,6 +327,12 @@ impl Sink for Events<'_> {
 
     fn acked(&mut self, slot: Slot, packet_sequence: u64) {
         self.replicator.acknowledge(slot, packet_sequence);
+    }
+
+    fn game_data(&mut self, slot: Slot, channel: Channel, body: &[u8]) {
+        if let Some(listener) = self.listener {
+            listener(self.players.entity(slot), channel, body);
+        }
     }
 
     fn readdressed(&mut self, slot: Slot, address: SocketAddr) {

@@ -151,7 +151,8 @@ impl Players {
         true
     }
 
-    fn owner_of(&self, entity: EntityId) -> Option<Slot> {
+    /// The slot whose session owns `entity`.
+    pub(super) fn owner_of(&self, entity: EntityId) -> Option<Slot> {
         let owns = |stage| !matches!(stage, Stage::Nobody | Stage::Heir);
         let owner = self.players.iter().position(|it| it.entity == entity && owns(it.stage));
         owner.map(|slot| slot as Slot)

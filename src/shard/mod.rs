@@ -9,6 +9,7 @@ mod describe;
 mod effects;
 mod explain;
 mod forward;
+mod game;
 mod handover;
 mod ingress;
 mod ladder;
@@ -28,6 +29,7 @@ mod update;
 pub use describe::DescribeError;
 pub use explain::{Answer, Question};
 pub use forward::{ForwardRoom, Forwarded};
+pub use game::Listener;
 pub use ladder::rung_name;
 pub use laps::Timer;
 pub use links::{GateLinks, Links, links};
@@ -106,6 +108,8 @@ pub struct Shard {
     replicator: Replicator,
     descriptions: Descriptions,
     players: Players,
+    /// The game, if it wants to know what players send it.
+    listener: Option<Listener>,
     batch: Batch,
     gate: ShardEnd,
     counters: Arc<Counters>,
@@ -172,6 +176,7 @@ impl Shard {
             report: Report::default(),
             ladder: Ladder::new(config.rate),
             intake: Nanos(0),
+            listener: None,
             batch: Batch::default(),
             gate,
             counters,

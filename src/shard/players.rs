@@ -151,6 +151,11 @@ impl Players {
         self.players[usize::from(slot)].connection
     }
 
+    /// The entity that the session last given `slot` has, or is to have.
+    pub(super) fn entity(&self, slot: Slot) -> EntityId {
+        self.players[usize::from(slot)].entity
+    }
+
     /// The player in `slot` wants its entity.
     pub(super) fn arrive(&mut self, slot: Slot) {
         let stage = &mut self.players[usize::from(slot)].stage;
