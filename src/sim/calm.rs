@@ -1,6 +1,7 @@
 //! After the storm: the faults stop, and everything has to come right again in good time.
 
 use super::checks::{Finding, Verdict};
+use super::hostile::Hostile;
 use super::plan::Plan;
 use super::sometimes;
 use super::universe::Universe;
@@ -15,6 +16,12 @@ const SETTLES: Tick = Plan::ticks(2_000);
 const EQUAL_WITHIN: Tick = Plan::ticks(5_000);
 /// Ticks for which that must last.
 const LASTS: Tick = Plan::ticks(500);
+/// Ticks within which everything has arrived that must.
+const DELIVERED_WITHIN: Tick = Plan::ticks(20_000);
+/// Ticks within which every session has new keys: the next rekey is due after 5 s and an eighth.
+const REKEYED_WITHIN: Tick = Plan::ticks(8_000);
+/// Ticks after which whoever promised nothing is found out.
+const PATIENCE: Tick = Plan::ticks(45_000);
 
 impl Universe {
     /// Fair weather until all is well; a finding if that takes too long, or does not last.
@@ -33,13 +40,43 @@ impl Universe {
         self.up_at = self.up_at.min(now);
         // What stood still when the storm ended may still be found lost, and replaced.
         (0..SETTLES).try_for_each(|_| self.pass())?;
-        self.wait(CONNECTED_WITHIN - SETTLES, 1, |universe| universe.everybody_connected())?;
-        self.wait(EQUAL_WITHIN, LASTS, |universe| universe.views_equal())
+        self.wait(CONNECTED_WITHIN - SETTLES, 1, Self::everybody_connected)?;
+        // From now on no message may be missing; it does not matter how many are.
+        _ = self.letters_there();
+        self.wait(EQUAL_WITHIN, LASTS, Self::views_equal)?;
+        self.writes = false;
+        self.wait(DELIVERED_WITHIN, 1, Self::letters_there)?;
+        if self.plan.rekeys {
+            let begun: Vec<_> = self.players.iter().map(|player| player.key_epoch()).collect();
+            self.wait(REKEYED_WITHIN, 1, |universe| universe.everybody_rekeyed(&begun))?;
+        }
+        if self.plan.is_patient && self.hostile.iter().any(Hostile::is_patient) {
+            (0..PATIENCE).try_for_each(|_| self.pass())?;
+            self.views_equal()?;
+        }
+        Ok(())
+    }
+
+    /// Whether everybody has had other keys than those of `begun`, and turned to them.
+    fn everybody_rekeyed(&mut self, begun: &[u16]) -> Verdict {
+        for (player, begun) in self.players.iter().zip(begun) {
+            let epoch = player.key_epoch();
+            if epoch == *begun || player.is_rekeying() {
+                let what = format!("player {}: epoch {epoch}, then {begun}", player.number);
+                return Err(("rekeys complete", what));
+            }
+        }
+        Ok(())
     }
 
     /// Lets ticks pass until all has been well for `lasts` of them; a finding if that does not
     /// begin within `ticks`, or does not last.
-    fn wait(&mut self, ticks: Tick, lasts: Tick, is_well: impl Fn(&Self) -> Verdict) -> Verdict {
+    fn wait(
+        &mut self,
+        ticks: Tick,
+        lasts: Tick,
+        is_well: impl Fn(&mut Self) -> Verdict,
+    ) -> Verdict {
         let (mut finding, mut well): (Option<Finding>, _) = (None, 0);
         for _ in 0..ticks + lasts {
             self.pass()?;
@@ -54,7 +91,7 @@ impl Universe {
         finding.map_or(Ok(()), Err)
     }
 
-    fn everybody_connected(&self) -> Verdict {
+    fn everybody_connected(&mut self) -> Verdict {
         let server = self.truths.len().saturating_sub(1);
         let Some(truth) = self.truths.last().filter(|_| self.host.is_some()) else {
             return Err((
@@ -65,7 +102,7 @@ impl Universe {
         self.players.iter().try_for_each(|player| player.is_connected(server, truth.newest()))
     }
 
-    fn views_equal(&self) -> Verdict {
+    fn views_equal(&mut self) -> Verdict {
         let crowd = self.players.len() + self.plan.npcs as usize > VISIBLE_MAX;
         let server = self.truths.len().saturating_sub(1);
         let Some(truth) = self.truths.last() else { return Ok(()) };

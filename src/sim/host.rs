@@ -10,24 +10,23 @@ use super::clock::{HostClock, WorldClock};
 use super::dice::Dice;
 use super::plan::Plan;
 use super::port::{Parcel, SERVER, SimPort};
+use super::settings;
 use super::truth::Being;
-use crate::config::{Config, InterestConfig, ShardCount, SpawnRule};
-use crate::connection::Admission;
+use crate::connection::{Admission, SendError};
 use crate::exchange::Meeting;
-use crate::gate::GateConfig;
 use crate::keys::ServerKeys;
 use crate::metrics::{Counter, Counters, DropReason};
 use crate::server::balance::{Balance, Shift};
 use crate::server::reception::{Parts, Premises, Reception};
 use crate::server::residents::Residents;
 use crate::server::supervisor::{self, Ties};
-use crate::server::{StartError, gate_config, shard_config};
+use crate::server::{StartError, shard_config};
 use crate::shard::{Course, ForwardRoom, Pace, Page, Shard, ShardConfig, Timer};
 use crate::time::{Entropy, Nanos};
 use crate::units::{EntityId, Tick};
-use crate::wire::ConnectionId;
+use crate::wire::{Channel, ConnectionId};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Datagrams that the buffer of a socket holds.
@@ -44,6 +43,7 @@ const REGROUP_PATIENCE: Nanos = Nanos::from_ms(5_000);
 pub(crate) struct Admitted {
     pub(crate) id: ConnectionId,
     pub(crate) player: u64,
+    pub(crate) entity: EntityId,
 }
 
 /// What stands for the machine.
@@ -76,7 +76,11 @@ impl Premises for Stage {
     fn say(&self, _event: &str) {}
 
     fn admitted(&mut self, admission: &Admission) {
-        self.admitted.push(Admitted { id: admission.id, player: admission.player });
+        self.admitted.push(Admitted {
+            id: admission.id,
+            player: admission.player,
+            entity: admission.entity,
+        });
     }
 }
 
@@ -103,9 +107,13 @@ struct Desk {
     memory: usize,
 }
 
+/// What a player sent the game.
+pub(crate) type Letter = (EntityId, Channel, Vec<u8>);
+
 /// A running server.
 pub(crate) struct Host {
-    reception: Reception<Stage>,
+    /// `None` once the gate's thread has ended.
+    reception: Option<Reception<Stage>>,
     /// By place; `None` between the end of a thread and its replacement.
     desks: Vec<Option<Desk>>,
     /// Shards that were replaced while they stood still.
@@ -117,46 +125,12 @@ pub(crate) struct Host {
     counters: Vec<Arc<Counters>>,
     is_steered: bool,
     scatter: Dice,
+    /// What players sent the game: whose entity it was, on which channel, and what.
+    letters: Arc<Mutex<Vec<Letter>>>,
     /// Whether shards were replaced since somebody asked.
     regrouped: bool,
     /// Shards that stood still when they were replaced, so far.
     pub(crate) ghosts_seen: u64,
-}
-
-/// The settings of the server of a plan.
-pub(crate) fn config(plan: &Plan) -> Config {
-    let mut config = Config::default();
-    config.server.shards = ShardCount::Count(plan.shards as u16);
-    config.server.rebalance = false;
-    config.world.seed = plan.seed;
-    config.world.spawn = SpawnRule::Plaza;
-    config.world.players = if plan.tight_tables {
-        (plan.players + plan.hostile.len()) as u32
-    } else {
-        4 * (plan.players + plan.hostile.len()) as u32 + 16
-    };
-    config.world.npcs = plan.npcs;
-    config.world.entities = 2 * config.world.players + plan.npcs + 32;
-    let player = if plan.crowd { 30_000.0 } else { 3_000.0 };
-    config.interest = InterestConfig { player, npc: 200_000.0, ..config.interest };
-    config
-}
-
-/// What its gate is told.
-fn gate(
-    plan: &Plan,
-    disk: &ServerKeys,
-    config: &Config,
-    world: &WorldClock,
-) -> Result<GateConfig, StartError> {
-    let mut gate = gate_config(config, disk, plan.shards, world.server_unix_ms())?;
-    gate.tokens = 4_096;
-    gate.rates.sources = 1_024;
-    if plan.tight_tables {
-        gate.unconfirmed = 4;
-        gate.dh_per_s = 40;
-    }
-    Ok(gate)
 }
 
 impl Host {
@@ -170,7 +144,7 @@ impl Host {
         world: &WorldClock,
         dice: &mut Dice,
     ) -> Result<Self, StartError> {
-        let config = config(plan).with_shards(plan.shards)?;
+        let config = settings::config(plan).with_shards(plan.shards)?;
         let clock = world.host();
         let shards = plan.shards;
         let configs: Vec<_> = (0..shards).map(|index| shard_config(&config, index, dice)).collect();
@@ -181,12 +155,12 @@ impl Host {
             spin: Nanos(0),
             meeting_spin: Nanos(0),
         };
-        let entities = configs[0].entities;
         let (radii, factor) = (config.interest.radii(), config.interest.leave_factor);
         let room = match plan.is_steered {
             true => ForwardRoom::STEERED,
             false => ForwardRoom::unsteered(shards, config.players_per_shard()),
         };
+        let (mut launched, entities) = (Vec::new(), configs[0].entities);
         let shared = supervisor::World {
             counters: counters.clone(),
             rows: config.world.entities as usize,
@@ -196,7 +170,6 @@ impl Host {
             patience: Nanos::from_ms(u64::from(config.server.watchdog_ms)),
             room,
         };
-        let mut launched = Vec::new();
         let mut launch = |place, ties| {
             launched.push((place, ties));
             Ok(0)
@@ -210,16 +183,16 @@ impl Host {
         };
         let sockets = (0..=shards).map(|it| SimPort::new(SERVER, SOCKET_ROOM, slots(it)));
         let mut host = Self {
-            reception: Reception::new(Parts {
+            reception: Some(Reception::new(Parts {
                 premises,
-                gate: gate(plan, disk, &config, world)?,
+                gate: settings::gate(plan, disk, &config, world)?,
                 supervisor,
                 residents: Residents::new(config.world.npcs, config.world.seed),
                 balance: Balance::new(shards, config.server.rebalance),
                 shards: ends,
                 shard_counters: counters.clone(),
                 is_steered: plan.is_steered,
-            }),
+            })),
             desks: (0..shards).map(|_| None).collect(),
             ghosts: Vec::new(),
             sockets: sockets.collect(),
@@ -228,6 +201,7 @@ impl Host {
             counters,
             is_steered: plan.is_steered,
             scatter: dice.fork(),
+            letters: Arc::default(),
             regrouped: false,
             ghosts_seen: 0,
         };
@@ -254,8 +228,8 @@ impl Host {
     /// # Errors
     /// If the server gives up.
     pub(crate) fn step(&mut self, gate_runs: bool) -> Result<(), StartError> {
-        if gate_runs {
-            self.reception.turn(&mut self.sockets[0])?;
+        if let Some(reception) = self.reception.as_mut().filter(|_| gate_runs) {
+            reception.turn(&mut self.sockets[0])?;
             self.bring_to_life();
         }
         let now = self.clock.now();
@@ -278,7 +252,8 @@ impl Host {
     }
 
     fn bring_to_life(&mut self) {
-        let launched = std::mem::take(&mut self.reception.premises_mut().launched);
+        let Some(reception) = &mut self.reception else { return };
+        let launched = std::mem::take(&mut reception.premises_mut().launched);
         for (place, ties) in launched {
             self.regrouped = true;
             let Ties { member, links, mail, pace, waiters: _ } = ties;
@@ -286,7 +261,12 @@ impl Host {
             let config = self.configs[place];
             // Streams of their own, so that those of others stay as they were.
             let secrets = Box::new(Dice::new(config.canary_seed, self.ghosts_seen));
-            let shard = Shard::new(config, member, links, mail, counters, secrets);
+            let mut shard = Shard::new(config, member, links, mail, counters, secrets);
+            let letters = Arc::clone(&self.letters);
+            shard.listen(Box::new(move |entity, channel, body| {
+                let mut letters = letters.lock().expect("nobody panics with the lock");
+                letters.push((entity, channel, body.to_vec()));
+            }));
             let desk = Desk {
                 memory: shard.memory_bytes(),
                 shard,
@@ -307,6 +287,40 @@ impl Host {
         self.desks[place] = None;
     }
 
+    /// The thread of the gate ends: its shards find out, say goodbye to everybody and end, too.
+    pub(crate) fn lose_gate(&mut self) {
+        self.reception = None;
+    }
+
+    /// Whether the gate has ended.
+    pub(crate) fn has_lost_gate(&self) -> bool {
+        self.reception.is_none()
+    }
+
+    /// Whether all threads have ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.reception.is_none() && self.desks.iter().all(Option::is_none)
+    }
+
+    /// The game gives the player with this entity bytes that must arrive; wherever he is.
+    pub(crate) fn write(
+        &mut self,
+        entity: EntityId,
+        channel: Channel,
+        body: &[u8],
+    ) -> Result<u16, SendError> {
+        let now = self.clock.now();
+        let shards = self.desks.iter_mut().flatten();
+        let mut results = shards.map(|it| it.shard.send_game_data(entity, channel, body, now));
+        let elsewhere = |result: &Result<u16, SendError>| *result != Err(SendError::NoSession);
+        results.find(elsewhere).unwrap_or(Err(SendError::NoSession))
+    }
+
+    /// What players have sent the game since the last call, in order.
+    pub(crate) fn take_letters(&mut self) -> Vec<Letter> {
+        std::mem::take(&mut self.letters.lock().expect("nobody panics with the lock"))
+    }
+
     /// The thread of a shard stands still for so long.
     pub(crate) fn stall(&mut self, place: usize, duration: Nanos) {
         if let Some(desk) = &mut self.desks[place] {
@@ -316,7 +330,9 @@ impl Host {
 
     /// Some players go from one shard to another.
     pub(crate) fn shift(&mut self, from: usize, to: usize, players: usize) {
-        self.reception.shift(Shift { from, to, players });
+        if let Some(reception) = &mut self.reception {
+            reception.shift(Shift { from, to, players });
+        }
     }
 
     /// What was sent since the last call, by socket.
@@ -326,7 +342,8 @@ impl Host {
 
     /// The sessions that the gate opened since the last call.
     pub(crate) fn take_admitted(&mut self) -> Vec<Admitted> {
-        std::mem::take(&mut self.reception.premises_mut().admitted)
+        let Some(reception) = &mut self.reception else { return Vec::new() };
+        std::mem::take(&mut reception.premises_mut().admitted)
     }
 
     /// Whether shards were replaced since the last call.
@@ -384,13 +401,13 @@ impl Host {
     /// Sum over gate and shards.
     pub(crate) fn count(&self, counter: Counter) -> u64 {
         let shards = self.counters.iter().map(|counters| counters.read(counter)).sum::<u64>();
-        shards + self.reception.counters().read(counter)
+        shards + self.reception.as_ref().map_or(0, |it| it.counters().read(counter))
     }
 
     /// Drops for a reason, of gate and shards.
     pub(crate) fn dropped(&self, reason: DropReason) -> u64 {
         let shards = self.counters.iter().map(|counters| counters.dropped(reason)).sum::<u64>();
-        shards + self.reception.counters().dropped(reason)
+        shards + self.reception.as_ref().map_or(0, |it| it.counters().dropped(reason))
     }
 }
 

@@ -26,6 +26,7 @@ impl Universe {
         let leave = strikes(mishaps.leave_every, 5_000);
         let storm = strikes(mishaps.storm_every, 1_500);
         let address = strikes(mishaps.address_change_every, 1);
+        let gate_crash = strikes(mishaps.gate_crash_every, 1);
         let shards = self.plan.shards as u64;
         if let Some(host) = &mut self.host {
             if let (Some(_), mut dice) = crash {
@@ -54,7 +55,19 @@ impl Universe {
         {
             self.shut_down(now.plus(duration));
         }
+        if let (Some(_), _) = gate_crash {
+            self.lose_gate();
+        }
         self.trouble_players(leave, storm, address);
+    }
+
+    fn lose_gate(&mut self) {
+        // What it counted goes with it.
+        self.take_stock();
+        if let Some(host) = self.host.as_mut().filter(|host| !host.has_lost_gate()) {
+            host.lose_gate();
+            self.sometimes.note(sometimes::GATE_LOST, 1);
+        }
     }
 
     fn trouble_players(&mut self, leave: Strike, storm: Strike, address: Strike) {
@@ -80,7 +93,7 @@ impl Universe {
 
     /// What the server that is about to go has seen; and, in the end, everybody else.
     pub(super) fn take_stock(&mut self) {
-        let Some(host) = &self.host else { return };
+        let Some(host) = self.host.as_ref().filter(|host| !host.has_lost_gate()) else { return };
         let (counter, dropped) = (|it| host.count(it), |it| host.dropped(it));
         let seen = [
             (sometimes::SHARD_LOST, counter(Counter::ShardsLost)),
@@ -99,6 +112,10 @@ impl Universe {
             (sometimes::INPUT_RATE, dropped(DropReason::InputRate)),
             (sometimes::PACKET_RATE, dropped(DropReason::PacketRate)),
             (sometimes::FORWARDED, counter(Counter::Forwarded)),
+            (sometimes::LINGER_EXPIRED, counter(Counter::LingerExpired)),
+            (sometimes::UNDELIVERED, counter(Counter::Undelivered)),
+            (sometimes::EPOCH, dropped(DropReason::Epoch)),
+            (sometimes::TOKENS_FULL, dropped(DropReason::TokenTableFull)),
         ];
         for (condition, times) in seen {
             self.sometimes.note(condition, times);
@@ -111,8 +128,19 @@ impl Universe {
         self.sometimes.note(sometimes::SWALLOWED, deeds.swallowed);
         self.sometimes.note(sometimes::CUT, deeds.cut);
         self.sometimes.note(sometimes::CLOGGED, deeds.clogged);
+        self.sometimes.note(sometimes::DELIVERED, self.letters.delivered);
+        for hostile in &self.hostile {
+            self.sometimes.note(sometimes::TICKET_USED, hostile.tally.refused);
+            self.sometimes.note(sometimes::REKEY_REFUSED, hostile.tally.worn_out);
+        }
         for player in &self.players {
             let tally = player.tally;
+            self.sometimes.note(sometimes::RESUMED, tally.resumed);
+            self.sometimes.note(sometimes::FOUND_AGAIN, tally.found_again);
+            self.sometimes.note(sometimes::RESUMED_ELSEWHERE, tally.resumed_elsewhere);
+            self.sometimes.note(sometimes::REKEYED, tally.rekeyed);
+            self.sometimes.note(sometimes::REKEYED_ELSEWHERE, tally.rekeyed_elsewhere);
+            self.sometimes.note(sometimes::REKEYED_MOVING, tally.rekeyed_moving);
             self.sometimes.note(sometimes::MOVED, tally.moved);
             self.sometimes.note(sometimes::TIMED_OUT, tally.timed_out);
             self.sometimes.note(sometimes::FAREWELL, tally.shard_lost);

@@ -10,6 +10,7 @@
 mod calm;
 mod checks;
 mod clock;
+mod correspond;
 mod dice;
 mod host;
 mod hostile;
@@ -19,6 +20,7 @@ mod plan;
 mod player;
 mod port;
 mod seeds;
+mod settings;
 mod sometimes;
 mod truth;
 mod universe;

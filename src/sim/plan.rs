@@ -73,6 +73,8 @@ pub struct Mishaps {
     pub storm_every: u64,
     /// A player's address changes.
     pub address_change_every: u64,
+    /// The gate's thread ends; its shards say goodbye, and the server starts anew.
+    pub gate_crash_every: u64,
 }
 
 /// Everything that a seed decides beforehand.
@@ -104,6 +106,17 @@ pub struct Plan {
     pub weather: Weather,
     /// What befalls hosts and players.
     pub mishaps: Mishaps,
+    /// One in so many ticks each player gives the game something that must arrive, and the game
+    /// him; 0 = never.
+    pub letter_every: u64,
+    /// Whether sessions get new keys every five seconds.
+    pub rekeys: bool,
+    /// Players who lost their session come back with its ticket in so many of all cases.
+    pub resumed_percent: u64,
+    /// Seconds for which the entity of somebody who was lost stays.
+    pub linger_s: u32,
+    /// Whether the calm lasts until the last hostile peer was found out.
+    pub is_patient: bool,
 }
 
 /// Ticks of storm unless asked for others: 15 s, as long as a session lives without a word.
@@ -123,7 +136,7 @@ impl Plan {
             let count = dice.between(1, 6);
             hostile.extend((0..count).map(|_| dice.pick(&Conduct::ALL)));
         }
-        Self {
+        let plan = Self {
             seed,
             storm_ticks: storm_ticks.unwrap_or(STORM_TICKS),
             shards,
@@ -137,7 +150,28 @@ impl Plan {
             tight_tables: dice.percent(20),
             weather: weather(&mut dice),
             mishaps: mishaps(&mut dice, shards),
-        }
+            letter_every: 0,
+            rekeys: false,
+            resumed_percent: 0,
+            linger_s: 60,
+            is_patient: false,
+        };
+        plan.later(&mut dice)
+    }
+
+    /// What was thought of later is drawn after the rest, which stays as it was.
+    fn later(mut self, dice: &mut Dice) -> Self {
+        let mut on = |percent: u64, least: u64, most: u64| {
+            let (is_on, strength) = (dice.percent(percent), dice.between(least, most));
+            if is_on { strength } else { 0 }
+        };
+        self.letter_every = on(50, 6, 90);
+        self.resumed_percent = on(70, 30, 100);
+        self.mishaps.gate_crash_every = on(15, 300, 1_200);
+        self.linger_s = if on(50, 1, 1) > 0 { on(100, 2, 20) as u32 } else { 60 };
+        self.rekeys = on(30, 1, 1) > 0;
+        self.is_patient = on(5, 1, 1) > 0;
+        self
     }
 
     /// Ticks that `ms` milliseconds last.
@@ -181,6 +215,7 @@ fn mishaps(dice: &mut Dice, shards: usize) -> Mishaps {
         leave_every: on(60, 20, 300),
         storm_every: on(25, 200, 900),
         address_change_every: on(40, 60, 400),
+        gate_crash_every: 0,
     }
 }
 
@@ -192,7 +227,7 @@ mod tests {
     fn a_seed_draws_the_same_plan_each_time_and_each_fault_is_off_in_some_seeds_and_on_in_others() {
         let plans: Vec<_> = (0..200).map(|seed| Plan::draw(seed, None)).collect();
         assert_eq!(plans[7], Plan::draw(7, None));
-        let switches: [fn(&Plan) -> u64; 20] = [
+        let switches: [fn(&Plan) -> u64; 25] = [
             |plan| plan.weather.lost_percent,
             |plan| plan.weather.doubled_percent,
             |plan| plan.weather.replayed_percent,
@@ -213,6 +248,11 @@ mod tests {
             |plan| plan.mishaps.leave_every,
             |plan| plan.mishaps.storm_every,
             |plan| plan.mishaps.address_change_every,
+            |plan| plan.mishaps.gate_crash_every,
+            |plan| plan.letter_every,
+            |plan| plan.resumed_percent,
+            |plan| u64::from(plan.rekeys),
+            |plan| u64::from(60 - plan.linger_s),
         ];
         for (index, switch) in switches.iter().enumerate() {
             let on = plans.iter().filter(|plan| switch(plan) > 0).count();

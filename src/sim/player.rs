@@ -4,11 +4,11 @@
 use super::checks::{Finding, Holdings, Look, Nonces, Once, Sight, Verdict};
 use super::dice::Dice;
 use super::truth::Truth;
-use crate::client::{Client, ClientError, CloseReason, Event, Scratch, State, Ticket};
+use crate::client::{Client, ClientError, CloseReason, Event, Scratch, SendError, State, Ticket};
 use crate::limits::DATAGRAM_MAX;
 use crate::time::{Entropy, Nanos};
-use crate::units::Tick;
-use crate::wire::{ConnectionId, DisconnectReason, Header, InputFrame, buttons};
+use crate::units::{EntityId, Tick};
+use crate::wire::{Channel, ConnectionId, Denial, DisconnectReason, Header, InputFrame, buttons};
 use std::net::SocketAddr;
 
 const HONEST: &str = "an honest peer breaks no rule";
@@ -39,8 +39,26 @@ pub(crate) struct Player {
     leaves: bool,
     /// Whether it has got anything at this address.
     heard: bool,
+    /// With which it may come back, and where it was when it got lost.
+    ticket: Option<(Ticket, SocketAddr)>,
+    /// Whether it is coming back, from another address.
+    resumes: Option<bool>,
+    /// The entity that it had last, and the server.
+    body: Option<(usize, EntityId)>,
+    /// A rekey that it has taken part in and that has not come to its end, and what happened since.
+    rekey: Option<Meanwhile>,
+    epoch: u16,
+    /// Times it had come back when somebody looked last.
+    pub(crate) resumed_before: u64,
     /// How often what happened.
     pub(crate) tally: Tally,
+}
+
+/// What happened to a session during a rekey.
+#[derive(Clone, Copy, Debug, Default)]
+struct Meanwhile {
+    readdressed: bool,
+    moved: bool,
 }
 
 /// What players went through.
@@ -58,6 +76,13 @@ pub(crate) struct Tally {
     pub(crate) shard_lost: u64,
     pub(crate) disconnected: u64,
     pub(crate) compared: u64,
+    pub(crate) resumed: u64,
+    pub(crate) resumed_elsewhere: u64,
+    pub(crate) found_again: u64,
+    pub(crate) rekeyed: u64,
+    pub(crate) rekeyed_elsewhere: u64,
+    pub(crate) rekeyed_moving: u64,
+    pub(crate) expired: u64,
 }
 
 impl Player {
@@ -79,6 +104,12 @@ impl Player {
             nonces: Nonces::default(),
             leaves: false,
             heard: false,
+            ticket: None,
+            resumes: None,
+            body: None,
+            rekey: None,
+            epoch: 0,
+            resumed_before: 0,
             tally: Tally::default(),
         }
     }
@@ -86,7 +117,7 @@ impl Player {
     /// Whether it wants to join now and needs a ticket.
     pub(crate) fn wants_ticket(&mut self, now: Nanos) -> bool {
         if let Some(State::Closed(reason)) = self.client.as_ref().map(Client::state) {
-            self.client = None;
+            self.drop_client();
             self.back_at = self.back_at.max(now.plus(PAUSE));
             match reason {
                 CloseReason::TimedOut => self.tally.timed_out += 1,
@@ -101,12 +132,26 @@ impl Player {
         self.client.is_none() && now >= self.back_at
     }
 
+    /// It is gone, and may come back with what it has got.
+    fn drop_client(&mut self) {
+        let ticket = self.client.take().and_then(|client| client.resume_ticket());
+        self.ticket = ticket.map(|ticket| (ticket, self.address));
+    }
+
+    /// The ticket of the session that it has lost, in `percent` of all cases.
+    pub(crate) fn own_ticket(&mut self, percent: u64) -> Option<Ticket> {
+        let (ticket, lost_at) = self.ticket.take()?;
+        self.resumes = self.dice.percent(percent).then_some(lost_at != self.address);
+        self.resumes.map(|_| ticket)
+    }
+
     /// Starts to join.
     pub(crate) fn join(&mut self, now: Nanos, ticket: &Ticket) {
         let (nonce, now) = (self.dice.bytes(), now.plus(self.offset));
         self.client = Client::new(ticket, nonce, now, &mut self.dice).ok();
         self.tally.logins += 1;
         self.leaves = false;
+        (self.rekey, self.epoch) = (None, 0);
         self.tally.compared += self.sight.compared;
         self.sight = Sight::default();
         self.once = Once::default();
@@ -121,17 +166,57 @@ impl Player {
                 client.leave(now.plus(self.offset));
                 self.leaves = true;
             }
-            _ => self.client = None,
+            _ => self.drop_client(),
         }
     }
 
     /// Its packets come from another address from now on.
     pub(crate) fn change_address(&mut self, to: SocketAddr) {
         (self.address, self.heard) = (to, false);
+        if let Some(rekey) = &mut self.rekey {
+            rekey.readdressed = true;
+        }
     }
 
     pub(crate) fn state(&self) -> Option<State> {
         self.client.as_ref().map(Client::state)
+    }
+
+    /// How often the keys of its session were replaced.
+    pub(crate) fn key_epoch(&self) -> u16 {
+        self.client.as_ref().map_or(0, Client::key_epoch)
+    }
+
+    /// Whether it takes part in a rekey that has not come to its end.
+    pub(crate) fn is_rekeying(&self) -> bool {
+        self.rekey.is_some()
+    }
+
+    /// Its entity, as it was told.
+    pub(crate) fn entity(&self) -> Option<EntityId> {
+        let client = self.client.as_ref().filter(|_| self.is_inside())?;
+        client.world().own().map(|own| own.id)
+    }
+
+    /// Gives the server bytes that must arrive.
+    pub(crate) fn write(
+        &mut self,
+        now: Nanos,
+        channel: Channel,
+        body: &[u8],
+    ) -> Result<u16, SendError> {
+        let client = self.client.as_mut().filter(|_| !self.leaves).ok_or(SendError::NoSession)?;
+        client.send_game_data(now.plus(self.offset), channel, body)
+    }
+
+    /// Takes the oldest bytes that the server gave it.
+    pub(crate) fn read(&mut self) -> Option<(Channel, Box<[u8]>)> {
+        self.client.as_mut()?.take_game_data()
+    }
+
+    /// Whether it is on its way in.
+    pub(crate) fn is_joining(&self) -> bool {
+        matches!(self.state(), Some(State::Connecting | State::Confirming))
     }
 
     pub(crate) fn is_inside(&self) -> bool {
@@ -199,21 +284,53 @@ impl Player {
                 }
                 if client.is_rekey_requested() {
                     client.answer_rekey(self.dice.bytes(), now.plus(self.offset));
+                    self.rekey = Some(Meanwhile::default());
                 }
-                self.take_note(event, truth)
+                self.note_epoch();
+                self.take_note(now, event, truth)
             }
             Err(reason) => self.excuse(reason),
         }
     }
 
-    fn take_note(&mut self, event: Event, truth: &Truth) -> Verdict {
+    fn note_epoch(&mut self) {
+        let epoch = self.key_epoch();
+        if epoch != self.epoch
+            && let Some(Meanwhile { readdressed, moved }) = self.rekey.take()
+        {
+            self.tally.rekeyed += 1;
+            self.tally.rekeyed_elsewhere += u64::from(readdressed);
+            self.tally.rekeyed_moving += u64::from(moved);
+        }
+        self.epoch = epoch;
+    }
+
+    /// Nobody has two entities: if the one that it had before lives, it is that.
+    fn is_itself(&mut self, tick: Tick, truth: &Truth) -> Verdict {
+        let own = self.client.as_ref().and_then(|client| client.world().own());
+        let Some(own) = own.map(|own| own.id) else { return Ok(()) };
+        let before = self.body.replace((self.server, own));
+        if let Some((server, before)) = before.filter(|_| self.sight.is_first())
+            && server == self.server
+        {
+            self.tally.found_again += u64::from(own == before);
+            if own != before && truth.at(tick, before).is_some() {
+                let what = format!("{own:?} at tick {tick}, and {before:?} lives");
+                return Err(("a player has one entity", what));
+            }
+        }
+        Ok(())
+    }
+
+    fn take_note(&mut self, now: Nanos, event: Event, truth: &Truth) -> Verdict {
         let Some(client) = &self.client else { return Ok(()) };
         match event {
             Event::Snapshot(applied) => {
                 self.tally.snapshots += 1;
                 let look = Look::of(client.world());
                 self.sight.applied((applied.tick, applied.breaches), &look, truth)?;
-                Holdings.client(client.memory_bytes())
+                Holdings.client(client.memory_bytes())?;
+                self.is_itself(applied.tick, truth)
             }
             Event::Stale => {
                 self.tally.stale += 1;
@@ -221,14 +338,27 @@ impl Player {
             }
             Event::Confirmed => {
                 self.tally.joined += 1;
+                let resumes = self.resumes.take();
+                self.tally.resumed += u64::from(resumes.is_some());
+                self.tally.resumed_elsewhere += u64::from(resumes == Some(true));
                 Ok(())
             }
             Event::Moved(_) => {
                 self.tally.moved += 1;
+                if let Some(rekey) = &mut self.rekey {
+                    rekey.moved = true;
+                }
                 Ok(())
             }
-            Event::Advice { .. } => {
+            Event::Advice(denied) => {
                 self.tally.advice += 1;
+                // Most get another ticket at once; some are stubborn.
+                let is_useless = matches!(denied.reason, Denial::TokenExpired | Denial::TokenUsed);
+                if is_useless && self.dice.percent(60) {
+                    (self.client, self.resumes) = (None, None);
+                    self.tally.expired += 1;
+                    self.back_at = self.back_at.max(now.plus(PAUSE));
+                }
                 Ok(())
             }
             Event::Closed => match client.state() {
@@ -245,9 +375,9 @@ impl Player {
     fn excuse(&mut self, reason: ClientError) -> Verdict {
         use ClientError::{Attempt, Connection, Crc, Epoch, Handshake, Noise, Open, Replay, Size};
         self.tally.replays += u64::from(reason == Replay);
-        let is_late = matches!(reason, Replay | Connection | Attempt);
+        let is_late = matches!(reason, Replay | Connection | Attempt | Epoch);
         let is_spoilt =
-            matches!(reason, Size | ClientError::Header | Handshake | Crc | Noise | Epoch | Open);
+            matches!(reason, Size | ClientError::Header | Handshake | Crc | Noise | Open);
         if is_late || (is_spoilt && self.tolerant) {
             return Ok(());
         }
@@ -286,7 +416,10 @@ mod tests {
         for &reason in ClientError::ALL {
             let late = matches!(
                 reason,
-                ClientError::Replay | ClientError::Connection | ClientError::Attempt
+                ClientError::Replay
+                    | ClientError::Connection
+                    | ClientError::Attempt
+                    | ClientError::Epoch
             );
             assert_eq!(player(false).excuse(reason).is_ok(), late, "{}", reason.name());
         }

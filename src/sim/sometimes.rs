@@ -1,6 +1,8 @@
 //! What must happen sometimes. A simulation that holds everything because nothing happens proves
 //! nothing: each of these conditions must come about at least once in a night.
 
+use crate::limits::REPLAY_WINDOW_SERVER;
+use crate::wire::{ConnectionId, Flags, Header};
 use std::collections::BTreeMap;
 
 /// Conditions and how often each came about.
@@ -77,6 +79,44 @@ conditions! {
     CLOGGED = "a path is clogged",
     /// A client's address changed while it played.
     ADDRESS_CHANGED = "an address changes",
+    /// The gate ended, and its shards after it.
+    GATE_LOST = "the gate ends and its shards say goodbye",
+    /// A player came back with the ticket of the session that he had lost.
+    RESUMED = "a player comes back with a ticket",
+    /// And got the entity that he had.
+    FOUND_AGAIN = "a player who comes back finds his entity",
+    /// And from another address than the one at which he was lost.
+    RESUMED_ELSEWHERE = "a player comes back from another address",
+    /// And while at least four others were joining.
+    RESUMED_IN_STORM = "a player comes back while many join",
+    /// A ticket that was good before is refused.
+    TICKET_USED = "a ticket is used a second time",
+    /// Nobody came back in time.
+    LINGER_EXPIRED = "an entity without a player is given up",
+    /// A session turned to the next epoch on the client's side.
+    REKEYED = "a session gets new keys",
+    /// An address changed between a client's answer and the turn.
+    REKEYED_ELSEWHERE = "an address changes during a rekey",
+    /// The session got another id between a client's answer and the turn.
+    REKEYED_MOVING = "a player is handed over during a rekey",
+    /// A packet of an epoch long past came.
+    EPOCH = "a packet comes under keys of the past",
+    /// A client that did not answer a RekeyRequest was disconnected.
+    REKEY_REFUSED = "who refuses new keys is ended",
+    /// Bytes for the game, or from it, arrived.
+    DELIVERED = "a reliable message arrives",
+    /// A packet with a part of a message left the server, or came to it.
+    PART = "a message goes in parts",
+    /// A compressed packet left the server.
+    COMPRESSED = "a message goes compressed",
+    /// As much was under way as the other side takes.
+    WINDOW_FULL = "the window of reliable messages is full",
+    /// A session ended because a message could not be delivered, or one was never completed.
+    UNDELIVERED = "a session ends for what cannot be delivered",
+    /// A packet came that was too old for the window of its session.
+    TOO_OLD = "a packet is too old for the window",
+    /// No token could be remembered any more.
+    TOKENS_FULL = "the table of tokens is full",
 }
 
 impl Sometimes {
@@ -85,6 +125,29 @@ impl Sometimes {
         if times > 0 {
             *self.0.entry(condition).or_default() += times;
         }
+    }
+
+    /// Looks at what comes to the server; `newest` are the sequences by session.
+    pub(crate) fn look_up(&mut self, newest: &mut BTreeMap<ConnectionId, u64>, bytes: &[u8]) {
+        let Ok(header) = Header::read(bytes) else { return };
+        if header.connection == ConnectionId::GATE {
+            return;
+        }
+        let newest = newest.entry(header.connection).or_insert(header.sequence);
+        let is_old = header.sequence + REPLAY_WINDOW_SERVER as u64 <= *newest;
+        self.note(TOO_OLD, is_old.into());
+        // Nobody honest leaps; what somebody made up must not count.
+        if header.sequence < *newest + 1_000 {
+            *newest = (*newest).max(header.sequence);
+        }
+        self.note(PART, header.flags.contains(Flags::FRAGMENT).into());
+    }
+
+    /// Looks at what the server sends.
+    pub(crate) fn look_down(&mut self, bytes: &[u8]) {
+        let Ok(header) = Header::read(bytes) else { return };
+        self.note(PART, header.flags.contains(Flags::FRAGMENT).into());
+        self.note(COMPRESSED, header.flags.contains(Flags::COMPRESSED).into());
     }
 
     /// Adds what another run saw.

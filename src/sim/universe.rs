@@ -6,21 +6,23 @@
 
 use super::Outcome;
 use super::checks::Holdings;
-use super::checks::{Ledger, Motion, Nonces, Owners, Verdict, Violation, fingerprint};
+use super::checks::{Ledger, Letters, Motion, Nonces, Owners, Verdict, Violation, fingerprint};
 use super::clock::WorldClock;
 use super::dice::Dice;
-use super::host::{self, Host};
+use super::host::Host;
 use super::hostile::Hostile;
 use super::network::{Flying, Network, Way};
 use super::plan::Plan;
 use super::player::Player;
+use super::settings;
 use super::sometimes::{self, Sometimes};
 use super::truth::Truth;
 use crate::client::{Scratch, Ticket};
 use crate::keys::{BackendKeys, ServerKeys, TicketRequest};
 use crate::state::QuantizedState;
 use crate::time::Nanos;
-use crate::units::{MAP_XY, TickRate};
+use crate::units::{EntityId, MAP_XY, TickRate};
+use crate::wire::ConnectionId;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -55,13 +57,20 @@ pub(super) struct Universe {
     motion: Motion,
     ledger: Ledger,
     nonces: Nonces,
+    pub(super) letters: Letters,
+    /// By entity: whose it is, of the server that runs.
+    pub(super) bodies: BTreeMap<EntityId, u64>,
+    /// Newest sequence that came for each session.
+    newest: BTreeMap<ConnectionId, u64>,
     pub(super) network: Network,
     /// Decides which mishap strikes when.
     pub(super) fate: Dice,
     boots: Dice,
+    /// Decides who writes what.
+    pub(super) pen: Dice,
     backend_dice: Dice,
     pub(super) players: Vec<Player>,
-    hostile: Vec<Hostile>,
+    pub(super) hostile: Vec<Hostile>,
     routes: BTreeMap<SocketAddr, Whose>,
     /// Addresses that players had so far.
     addresses: u64,
@@ -69,6 +78,8 @@ pub(super) struct Universe {
     hash: u64,
     pub(super) sometimes: Sometimes,
     pub(super) is_storm: bool,
+    /// Whether anybody still writes messages that must arrive.
+    pub(super) writes: bool,
 }
 
 impl Universe {
@@ -90,9 +101,13 @@ impl Universe {
             motion: Motion::default(),
             ledger: Ledger::default(),
             nonces: Nonces::default(),
+            letters: Letters::default(),
+            bodies: BTreeMap::new(),
+            newest: BTreeMap::new(),
             network: Network::new(plan.weather, Dice::new(seed, 3)),
             fate: Dice::new(seed, 4),
             boots: Dice::new(seed, 5),
+            pen: Dice::new(seed, 8),
             backend_dice: Dice::new(seed, 6),
             players: Vec::new(),
             hostile: Vec::new(),
@@ -102,6 +117,7 @@ impl Universe {
             hash: 0,
             sometimes: Sometimes::default(),
             is_storm: true,
+            writes: true,
             plan,
         };
         universe.populate(Dice::new(seed, 7));
@@ -121,7 +137,8 @@ impl Universe {
             let addresses: Vec<_> = (1..=4).map(address).collect();
             let number = 10_000 + index as u64;
             self.routes.insert(addresses[0], Whose::Hostile(index));
-            self.hostile.push(Hostile::new(conduct, number, addresses, dice.fork()));
+            let hostile = Hostile::new(conduct, number, addresses, dice.fork());
+            self.hostile.push(hostile.with_patience(self.plan.is_patient));
         }
     }
 
@@ -171,6 +188,7 @@ impl Universe {
         self.admit_players();
         let reach = if self.plan.crowd { 1_500.0 } else { 4_000.0 };
         self.players.iter_mut().for_each(|player| player.walk([CENTRE; 2], reach));
+        self.correspond()?;
         let start = TickRate::DEFAULT.start_ns(self.tick);
         for step in 0..STEPS {
             let period = TickRate::DEFAULT.start_ns(1);
@@ -185,10 +203,16 @@ impl Universe {
     /// Starts the server if it is down and due.
     fn keep_running(&mut self) {
         let now = self.clock.now();
+        if self.host.as_ref().is_some_and(Host::is_over) {
+            let pause = Nanos::from_ms(self.fate.between(500, 2_000));
+            self.shut_down(now.plus(pause));
+        }
         if self.host.is_some() || now < self.up_at {
             return;
         }
-        let config = host::config(&self.plan);
+        self.bodies.clear();
+        self.newest.clear();
+        let config = settings::config(&self.plan);
         let (radii, factor) = (config.interest.radii(), config.interest.leave_factor);
         let started = Host::start(&self.plan, &self.disk, &self.clock, &mut self.boots);
         self.host = Some(started.expect("every plan is of a server that can be"));
@@ -209,7 +233,9 @@ impl Universe {
         let axis = |dice: &mut Dice| CENTRE as i32 - reach + dice.below(2 * reach as u64) as i32;
         let dice = &mut self.backend_dice;
         let spawn = Some([axis(dice), axis(dice), 0]);
-        let request = TicketRequest { player, spawn, ttl_s: 60 };
+        // A table that is full is so until tokens expire.
+        let ttl_s = if self.plan.tight_tables { 8 } else { 60 };
+        let request = TicketRequest { player, spawn, ttl_s };
         self.backend.mint(&request, self.clock.unix_ms(), dice).for_client()
     }
 
@@ -217,12 +243,15 @@ impl Universe {
         let now = self.clock.now();
         for number in 0..self.players.len() {
             if self.players[number].wants_ticket(now) {
-                let ticket = self.ticket(self.players[number].number);
-                self.players[number].join(now, &ticket);
+                // Both are drawn, so that one does not change the other.
+                let fresh = self.ticket(self.players[number].number);
+                let own = self.players[number].own_ticket(self.plan.resumed_percent);
+                self.players[number].join(now, &own.unwrap_or(fresh));
             }
         }
         for index in 0..self.hostile.len() {
-            if self.is_storm && self.hostile[index].wants_ticket(now) {
+            let acts = self.is_storm || self.hostile[index].is_patient();
+            if acts && self.hostile[index].wants_ticket(now) {
                 let answers = self.hostile[index].answers() as u64;
                 self.sometimes.note(sometimes::AUDITED, answers);
                 let ticket = self.ticket(self.hostile[index].number);
@@ -238,6 +267,7 @@ impl Universe {
             let Flying { way, peer, server, proof, mut bytes } = flying;
             if way == Way::Up {
                 if let Some(host) = &mut self.host {
+                    self.sometimes.look_up(&mut self.newest, &bytes);
                     self.ledger.received(peer, bytes.len(), proof);
                     host.deliver(peer, bytes);
                 }
@@ -248,8 +278,11 @@ impl Universe {
                     let (player, truth) = (&mut self.players[number], &self.truths[server]);
                     let heard = player.handle(now, &mut bytes, &mut self.scratch, server, truth);
                     heard.map_err(|(check, what)| (check, format!("player {number}: {what}")))?;
+                    self.note_return(number);
                 }
-                Some(&Whose::Hostile(index)) => self.hostile[index].handle(now, &mut bytes)?,
+                Some(&Whose::Hostile(index)) => {
+                    self.hostile[index].handle(now, &mut bytes, server)?;
+                }
                 None => {}
             }
         }
@@ -265,17 +298,21 @@ impl Universe {
         let result = host.step(now >= self.gate_stalled_until);
         for admitted in host.take_admitted() {
             self.nonces.begin(admitted.id);
+            self.bodies.insert(admitted.entity, admitted.player);
+            self.newest.remove(&admitted.id);
             self.hash = mix(self.hash, u64::from(admitted.id.0) ^ admitted.player);
         }
         let server = self.truths.len() - 1;
         for parcel in host.collect() {
             self.hash = mix(self.hash, fingerprint(&parcel.bytes));
             self.nonces.sent(&parcel.bytes)?;
+            self.sometimes.look_down(&parcel.bytes);
             self.ledger.sent(parcel.peer, parcel.bytes.len())?;
             let (way, peer, bytes) = (Way::Down, parcel.peer, parcel.bytes);
             self.network.send(now, Flying { way, peer, server, proof: false, bytes });
         }
         self.note_truth()?;
+        self.read_letters()?;
         if result.is_err() {
             self.sometimes.note(sometimes::GAVE_UP, 1);
             let pause = Nanos::from_ms(self.fate.between(500, 2_000));
@@ -316,10 +353,12 @@ impl Universe {
                 self.network.send(now, Flying { way: Way::Up, peer, server: 0, proof, bytes });
             }
         }
-        if !(acts && self.is_storm) {
+        if !acts {
             return Ok(());
         }
-        for hostile in &mut self.hostile {
+        let is_storm = self.is_storm;
+        for hostile in self.hostile.iter_mut().filter(|it| is_storm || it.is_patient()) {
+            hostile.is_found_out(now)?;
             let home = hostile.addresses[0];
             for (peer, bytes) in hostile.act(now) {
                 let proof = peer == home && hostile.has_heard();
@@ -327,6 +366,15 @@ impl Universe {
             }
         }
         Ok(())
+    }
+
+    /// Takes note of a player who has just come back, if one has.
+    fn note_return(&mut self, number: usize) {
+        let resumed = self.players[number].tally.resumed;
+        if resumed > std::mem::replace(&mut self.players[number].resumed_before, resumed) {
+            let joining = self.players.iter().filter(|player| player.is_joining()).count();
+            self.sometimes.note(sometimes::RESUMED_IN_STORM, (joining >= 4).into());
+        }
     }
 
     /// What is looked at once per tick.

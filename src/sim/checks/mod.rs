@@ -4,6 +4,7 @@
 
 mod holdings;
 mod ledger;
+mod letters;
 mod motion;
 mod nonces;
 mod once;
@@ -12,6 +13,7 @@ mod sight;
 
 pub(crate) use holdings::Holdings;
 pub(crate) use ledger::Ledger;
+pub(crate) use letters::{Letters, To};
 pub(crate) use motion::Motion;
 pub(crate) use nonces::Nonces;
 pub(crate) use once::Once;

@@ -40,6 +40,8 @@ impl<'a> Look<'a> {
 pub(crate) struct Sight {
     /// Tick of the newest applied snapshot.
     tick: Tick,
+    /// Snapshots with an own entity.
+    own: u64,
     /// Entities compared.
     pub(crate) compared: u64,
 }
@@ -48,6 +50,11 @@ impl Sight {
     /// Tick of the newest applied snapshot.
     pub(crate) fn tick(&self) -> Tick {
         self.tick
+    }
+
+    /// Whether the player's own entity has been seen in one snapshot so far.
+    pub(crate) fn is_first(&self) -> bool {
+        self.own == 1
     }
 
     /// A snapshot was applied.
@@ -66,6 +73,7 @@ impl Sight {
         }
         self.tick = tick;
         let Some(own) = look.own else { return Ok(()) };
+        self.own += 1;
         let Some(being) = truth.at(look.own_tick, own.id) else {
             return wrong(format!("{:?}, the player's own entity, does not live", own.id));
         };
@@ -199,7 +207,7 @@ mod tests {
     fn a_view_that_is_late_or_lacks_somebody_is_found() {
         let (own, truth) = (own(), truth(40));
         let up_to_date = |tick: Tick, seen: Vec<Seen>, crowd: bool| {
-            let sight = Sight { tick, compared: 0 };
+            let sight = Sight { tick, own: 0, compared: 0 };
             let look = Look { own: Some(&own), own_tick: tick, seen };
             sight.up_to_date(&look, &truth, crowd)
         };

@@ -11,11 +11,11 @@ pub(crate) use session::{Attempt, Heard, Session};
 use super::checks::{Once, Verdict};
 use super::dice::Dice;
 use crate::client::Ticket;
-use crate::limits::SEQUENCE_MAX;
+use crate::limits::{FRAGMENT_LEN, MESSAGE_MAX_TO_SERVER, RELIABLE_WINDOW, SEQUENCE_MAX};
 use crate::time::{Entropy, Nanos};
 use crate::wire::{
-    AckBlock, Channel, ControlMessage, Flags, InputFrame, Writer, put_enter_to_world,
-    put_input_frames, put_message,
+    AckBlock, Channel, ControlMessage, DisconnectReason, Flags, FragmentHeader, InputFrame,
+    ReliableHandshake, Writer, put_enter_to_world, put_input_frames, put_message,
 };
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 pub enum Conduct {
     /// Acknowledges what was never sent, and everything else, too.
     AckLiar,
-    /// Begins fragmented messages and never ends them.
+    /// Negotiates reliable delivery, begins long messages and never ends one.
     FragmentHoarder,
     /// Plays well and never answers a request to change keys.
     RekeyRefuser,
@@ -33,9 +33,10 @@ pub enum Conduct {
     InputFlooder,
     /// Leaps ahead in its sequences, up to the last one there is.
     SequenceJumper,
-    /// Uses one token from many addresses, and old Connects again.
+    /// Uses one token from many addresses, old Connects again, and the ticket with which it has
+    /// come back once more.
     TicketReplayer,
-    /// Says that it has no room for reliable messages, and never acknowledges.
+    /// Says that it has no room for reliable messages, or says it has and acknowledges none.
     ZeroWindow,
     /// Says where it is instead of where it goes.
     Teleporter,
@@ -67,9 +68,12 @@ impl Conduct {
     ];
 }
 
+const GOOD_ONCE: &str = "a ticket is good once";
+const WORN: &str = "who refuses other keys is ended";
+/// 30 s after the first RekeyRequest, and what a storm may add.
+const FOUND_OUT_WITHIN: Nanos = Nanos::from_ms(40_000);
 /// Types of messages that `wire` has no writer for.
 const SYNC_ENTITY_QUANTIZED: u8 = 1;
-const RELIABLE_HANDSHAKE: u8 = 9;
 
 /// One such peer.
 pub(crate) struct Hostile {
@@ -87,8 +91,37 @@ pub(crate) struct Hostile {
     once: Once,
     asked: BTreeSet<u64>,
     has_heard: bool,
-    /// Times that a session of its was ended by the server.
-    pub(crate) ended: u64,
+    is_patient: bool,
+    /// Whether the server has said hello for reliable delivery, and messages begun since.
+    is_open: bool,
+    begun: u16,
+    /// Newest sequence of the server, and when it came.
+    heard: (u64, Nanos),
+    /// When the server asked for other keys first.
+    asked_at: Option<Nanos>,
+    replay: Replay,
+    pub(crate) tally: Tally,
+}
+
+/// How far a replayer has come with the ticket that a server gave it.
+#[derive(Default)]
+enum Replay {
+    /// It has none.
+    #[default]
+    Nothing,
+    /// It comes back with this one.
+    Resuming(Ticket),
+    /// It has come back, and the gate of this server knows; and yet it tries the ticket again.
+    Again(usize, Box<Attempt>),
+}
+
+/// What became of hostile peers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    /// Attempts with a ticket that was used, refused.
+    pub(crate) refused: u64,
+    /// Sessions ended since they would not change keys.
+    pub(crate) worn_out: u64,
 }
 
 impl Hostile {
@@ -111,8 +144,30 @@ impl Hostile {
             once: Once::default(),
             asked: BTreeSet::new(),
             has_heard: false,
-            ended: 0,
+            is_patient: false,
+            is_open: false,
+            begun: 0,
+            heard: (0, Nanos(0)),
+            asked_at: None,
+            replay: Replay::Nothing,
+            tally: Tally::default(),
         }
+    }
+
+    /// Those whose offence takes long to show go on after the storm, if the plan is `patient`.
+    pub(crate) fn with_patience(self, patient: bool) -> Self {
+        let takes_long = matches!(self.conduct, Conduct::RekeyRefuser | Conduct::ZeroWindow);
+        Self { is_patient: patient && takes_long, ..self }
+    }
+
+    /// Whether it goes on after the storm.
+    pub(crate) fn is_patient(&self) -> bool {
+        self.is_patient
+    }
+
+    /// Whether the game writes to it.
+    pub(crate) fn is_written_to(&self) -> bool {
+        matches!(self.conduct, Conduct::ZeroWindow | Conduct::FragmentHoarder)
     }
 
     /// Whether it needs a ticket.
@@ -125,9 +180,13 @@ impl Hostile {
         self.attempt = Attempt::new(&ticket, &mut self.dice);
         self.ticket = Some(ticket);
         self.session = None;
-        self.once = Once::default();
-        self.asked.clear();
-        let life_ms = if self.conduct == Conduct::HalfOpen { 700 } else { 12_000 };
+        self.replay = Replay::Nothing;
+        self.forget_session();
+        let life_ms = match self.conduct {
+            Conduct::HalfOpen => 700,
+            _ if self.is_patient => 60_000,
+            _ => 12_000,
+        };
         self.until = now.plus(Nanos::from_ms(life_ms));
     }
 
@@ -141,33 +200,91 @@ impl Hostile {
         self.has_heard
     }
 
-    /// A datagram has come.
-    pub(crate) fn handle(&mut self, now: Nanos, datagram: &mut [u8]) -> Verdict {
+    fn forget_session(&mut self) {
+        self.once = Once::default();
+        self.asked.clear();
+        (self.is_open, self.begun, self.asked_at) = (false, 0, None);
+    }
+
+    /// A datagram of the `server` with this number has come.
+    pub(crate) fn handle(&mut self, now: Nanos, datagram: &mut [u8], server: usize) -> Verdict {
         self.has_heard = true;
+        if let Replay::Again(used_at, attempt) = &mut self.replay {
+            self.tally.refused += u64::from(attempt.is_denied(datagram));
+            if attempt.handle(datagram).is_some() && *used_at == server {
+                return Err((GOOD_ONCE, format!("peer {} came back with it twice", self.number)));
+            }
+        }
         let Some(session) = &mut self.session else {
             let accepted = self.attempt.as_mut().and_then(|attempt| attempt.handle(datagram));
+            if accepted.is_some() {
+                self.forget_session();
+            }
             self.session = accepted;
             return Ok(());
         };
-        match session.handle(datagram) {
-            Heard::Pong(nonce) if self.asked.contains(&nonce) => self.once.answered(nonce),
-            Heard::Ended => {
-                self.ended += 1;
+        let heard = session.handle(datagram);
+        if session.newest > self.heard.0 {
+            self.heard = (session.newest, now);
+        }
+        match heard {
+            Heard::Pong(nonce) if self.asked.contains(&nonce) => self.once.answered(nonce)?,
+            Heard::Hello => self.is_open = true,
+            Heard::RekeyRequest => _ = self.asked_at.get_or_insert(now),
+            Heard::Ticket if self.conduct == Conduct::TicketReplayer => self.come_back(server),
+            Heard::Ended(reason) => {
+                let refused = self.conduct == Conduct::RekeyRefuser && self.asked_at.is_some();
+                let is_worn = refused && reason == DisconnectReason::Exhausted;
+                self.tally.worn_out += u64::from(is_worn);
                 self.until = self.until.min(now.plus(Nanos::from_ms(500)));
                 self.session = None;
                 self.attempt = None;
-                Ok(())
+                self.replay = Replay::Nothing;
             }
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(())
+    }
+
+    /// There is a ticket: it comes back with it; or it has, and tries the one that it used again.
+    /// That there is another one shows that the gate knows of the session.
+    fn come_back(&mut self, server: usize) {
+        let (Some(session), Some(first)) = (&self.session, &self.ticket) else { return };
+        self.replay = match std::mem::take(&mut self.replay) {
+            Replay::Nothing => {
+                let Some(ticket) = session.ticket(first) else { return };
+                self.attempt = Attempt::new(&ticket, &mut self.dice);
+                self.session = None;
+                Replay::Resuming(ticket)
+            }
+            Replay::Resuming(used) => match Attempt::new(&used, &mut self.dice) {
+                Some(attempt) => Replay::Again(server, Box::new(attempt)),
+                None => Replay::Nothing,
+            },
+            again @ Replay::Again(..) => again,
+        };
+    }
+
+    /// Whoever refuses other keys is not served for long.
+    pub(crate) fn is_found_out(&self, now: Nanos) -> Verdict {
+        let refuses = self.conduct == Conduct::RekeyRefuser && self.session.is_some();
+        let asked_at = self.asked_at.filter(|_| refuses);
+        let is_late = asked_at.is_some_and(|at| now.since(at) > FOUND_OUT_WITHIN);
+        if is_late && now.since(self.heard.1) < Nanos::from_ms(1_000) {
+            return Err((WORN, format!("peer {} has been served on", self.number)));
+        }
+        Ok(())
     }
 
     /// What it sends in a tick: from which address, and what.
     pub(crate) fn act(&mut self, now: Nanos) -> Vec<(SocketAddr, Vec<u8>)> {
         let home = self.addresses[0];
         if let Some(mut session) = self.session.take() {
-            let sent = self.speak(&mut session);
+            let mut sent = self.speak(&mut session);
             self.session = Some(session);
+            if let Replay::Again(_, attempt) = &mut self.replay {
+                sent.extend(attempt.poll(now));
+            }
             return sent.into_iter().map(|bytes| (home, bytes)).collect();
         }
         let Some(attempt) = &mut self.attempt else { return Vec::new() };
@@ -193,7 +310,7 @@ impl Hostile {
             sent.push(session.packet(Channel::Control, Flags(0), None, |w| test.write(w)));
             return sent;
         }
-        let ack = session.ack();
+        let ack = session.ack().filter(|_| self.conduct != Conduct::ZeroWindow);
         let (plain, none) = (Channel::Unreliable, Flags(0));
         if self.input.is_multiple_of(8) {
             sent.push(session.packet(plain, none, ack, put_enter_to_world));
@@ -223,15 +340,7 @@ impl Hostile {
                     ControlMessage::Ack.write(w);
                 }));
             }
-            Conduct::FragmentHoarder if is_time => {
-                let size = 1 + word as u32 % 20_000;
-                sent.push(session.packet(Channel::ReliableOrdered, Flags::FRAGMENT, None, |w| {
-                    w.u16(word as u16);
-                    w.u16((word >> 16) as u16 & 0x3C00);
-                    w.u32(size);
-                    w.zeros(1_024);
-                }));
-            }
+            Conduct::FragmentHoarder if is_time => sent.push(self.begin_message(session)),
             Conduct::InputFlooder => {
                 for _ in 0..20 {
                     self.input = self.input.wrapping_add(8);
@@ -251,9 +360,9 @@ impl Hostile {
                 .min(SEQUENCE_MAX - 2);
             }
             Conduct::ZeroWindow if is_time => {
-                sent.push(session.packet(Channel::Control, none, None, |w| {
-                    put_message(w, RELIABLE_HANDSHAKE, |w| w.zeros(16));
-                }));
+                // One takes nothing, the other says that it does.
+                let is_honest = self.number.is_multiple_of(2);
+                sent.push(say_hello(session, if is_honest { 0 } else { RELIABLE_WINDOW }));
             }
             Conduct::Teleporter if is_time => {
                 let place = |w: &mut Writer<'_>| {
@@ -280,4 +389,31 @@ impl Hostile {
             _ => {}
         }
     }
+
+    /// The first parts of a message of the greatest length, and never the last.
+    fn begin_message(&mut self, session: &mut Session) -> Vec<u8> {
+        if !self.is_open {
+            return say_hello(session, RELIABLE_WINDOW);
+        }
+        let parts = (MESSAGE_MAX_TO_SERVER / FRAGMENT_LEN) as u16;
+        let (id, part) = (self.begun / (parts - 1), self.begun % (parts - 1));
+        self.begun = self.begun.wrapping_add(1);
+        let (offset, total) = (part * FRAGMENT_LEN as u16, MESSAGE_MAX_TO_SERVER as u32);
+        session.packet(Channel::ReliableOrdered, Flags::FRAGMENT, None, |w| {
+            FragmentHeader { id, offset, total }.write(w);
+            w.zeros(FRAGMENT_LEN);
+        })
+    }
+}
+
+/// A hello for reliable delivery from somebody who takes so many messages.
+fn say_hello(session: &mut Session, max_inflight: u16) -> Vec<u8> {
+    let hello = ControlMessage::ReliableHandshake(ReliableHandshake {
+        first_ordered: 0,
+        first_unordered: 0,
+        max_inflight,
+        max_message_kib: 64,
+        recv_bytes: u32::from(max_inflight) * 1_024,
+    });
+    session.packet(Channel::Control, Flags::RELIABLE_HANDSHAKE, None, |w| hello.write(w))
 }

@@ -8,8 +8,9 @@ use crate::crypto::schedule::Root;
 use crate::limits::{ACK_BLOCK_LEN, DATAGRAM_MAX, HEADER_LEN, SEQUENCE_MAX, TAG_LEN};
 use crate::time::{Entropy, Nanos};
 use crate::wire::{
-    Accepted, AckBlock, Channel, ClientOffer, ConnectRequest, ConnectionId, ControlMessage, Flags,
-    Header, Messages, NOISE_MESSAGE_1_LEN, Reply, Status, Writer,
+    Accepted, AckBlock, Channel, ClientOffer, ConnectRequest, ConnectionId, ControlMessage,
+    DisconnectReason, Flags, Header, Messages, NOISE_MESSAGE_1_LEN, PublicToken, Reply, Status,
+    Writer, control_kind, read_resume_ticket,
 };
 use std::collections::BTreeSet;
 
@@ -28,7 +29,13 @@ pub(crate) enum Heard {
     /// A Pong with this nonce.
     Pong(u64),
     /// The server ended it.
-    Ended,
+    Ended(DisconnectReason),
+    /// There is a resume ticket.
+    Ticket,
+    /// The server wants other keys.
+    RekeyRequest,
+    /// The server said hello for reliable delivery.
+    Hello,
 }
 
 /// Before there is a session.
@@ -52,6 +59,9 @@ pub(crate) struct Session {
     /// Largest sequence received.
     pub(crate) newest: u64,
     pub(crate) is_confirmed: bool,
+    /// The secret that goes with its resume tickets, and the newest of them.
+    resume: [u8; 32],
+    token: Option<PublicToken>,
 }
 
 impl Attempt {
@@ -90,7 +100,16 @@ impl Attempt {
 
     /// Takes in an answer of the gate.
     pub(crate) fn handle(&mut self, datagram: &[u8]) -> Option<Session> {
-        match Reply::read(self.protocol_id, datagram).ok()? {
+        self.handle_reply(Reply::read(self.protocol_id, datagram).ok()?)
+    }
+
+    /// Whether the datagram is a refusal that anybody could have made.
+    pub(crate) fn is_denied(&self, datagram: &[u8]) -> bool {
+        matches!(Reply::read(self.protocol_id, datagram), Ok(Reply::Denied(_)))
+    }
+
+    fn handle_reply(&mut self, reply: Reply) -> Option<Session> {
+        match reply {
             Reply::Cookie(packet) => {
                 self.cookie = packet.cookie;
                 self.next = Nanos(0);
@@ -112,6 +131,8 @@ impl Attempt {
                     heard: BTreeSet::new(),
                     newest: 0,
                     is_confirmed: false,
+                    resume: root.resume(),
+                    token: None,
                 })
             }
         }
@@ -133,6 +154,10 @@ impl Session {
             if header.channel != Channel::Control {
                 continue;
             }
+            if message.kind == control_kind::RESUME_TICKET {
+                self.token = read_resume_ticket(message.body).ok();
+                return Heard::Ticket;
+            }
             match ControlMessage::read(&message) {
                 Ok(ControlMessage::CryptoTestAck(_)) => {
                     self.is_confirmed = true;
@@ -141,11 +166,19 @@ impl Session {
                 Ok(ControlMessage::Moved { connection }) => self.id = connection,
                 Ok(ControlMessage::Ping { nonce }) => return Heard::Ping(nonce),
                 Ok(ControlMessage::Pong { nonce, .. }) => return Heard::Pong(nonce),
-                Ok(ControlMessage::Disconnect { .. }) => return Heard::Ended,
+                Ok(ControlMessage::Disconnect { reason, .. }) => return Heard::Ended(reason),
+                Ok(ControlMessage::RekeyRequest(_)) => return Heard::RekeyRequest,
+                Ok(ControlMessage::ReliableHandshake(_)) => return Heard::Hello,
                 _ => {}
             }
         }
         Heard::Nothing
+    }
+
+    /// A ticket like `other`, with what the server gave this session to come back with.
+    pub(crate) fn ticket(&self, other: &Ticket) -> Option<Ticket> {
+        let (token, psk) = (self.token.clone()?, self.resume);
+        Some(Ticket { token, psk, ..other.clone() })
     }
 
     /// An acknowledgment of what was received last.
