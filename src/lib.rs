@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | receive → admit → open → decode | apply → move → quantize → index | select → diff → encode → seal → send |
 //!
-//! Modules that no fuzz target reaches are left out of fuzz builds, which take half as long then.
+//! Modules that no fuzz target reaches are left out of fuzz builds, for which every gate waits.
 #![deny(unsafe_code)]
 
 #[cfg(not(fuzzing))]
