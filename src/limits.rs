@@ -179,8 +179,6 @@ pub const LOST_AFTER_NEWER: u8 = 3;
 /// So often a message is sent again because of that; from then on only after the time above, as a
 /// path that reorders would use up all tries.
 pub const FAST_TRIES_MAX: u8 = 3;
-/// Milliseconds between two ReliableHandshakes.
-pub const HELLO_INTERVAL_MS: u64 = 250;
 /// Bytes of a fragment header (fixed by the protocol).
 pub const FRAGMENT_HEADER_LEN: usize = 8;
 /// Bytes of a fragment, but for the last of a message (fixed by the protocol).
@@ -205,11 +203,16 @@ pub const COMPRESS_RATIO_MAX: usize = 64;
 pub const RELIABLE_SHARE: u32 = 2;
 /// Part of the egress budget for what is sent again: one in so many.
 pub const RELIABLE_AGAIN_SHARE: u32 = 10;
-/// Blocks of 240 bytes for reliable messages per slot of a shard; whoever needs more has them while
-/// others need less.
+/// Blocks of 240 bytes for reliable messages per slot of a shard, half of them for what was received
+/// and half for what is to be sent.
 pub const RELIABLE_BLOCKS_PER_SLOT: usize = 8;
 /// Least blocks of a shard.
-pub const RELIABLE_BLOCKS_MIN: usize = 2_048;
+pub const RELIABLE_BLOCKS_MIN: usize = 16_384;
+/// Blocks that a session may have of a half of which less than half is free: a message of the
+/// longest that clients send, and some more.
+pub const RELIABLE_BLOCKS_CROWDED: usize = 96;
+/// Blocks that it may have when less than a quarter is free: some short messages.
+pub const RELIABLE_BLOCKS_SHARE: usize = 8;
 /// Blocks of one client.
 pub const RELIABLE_BLOCKS_CLIENT: usize = 4_096;
 /// Bytes of reliable messages that a client sends each second for the first time ...
@@ -270,6 +273,10 @@ const _: () = assert!(VISIBLE_MAX <= 128, "a slot is seven bits on the wire and 
 const _: () = assert!(
     ACK_BLOCK_LEN + FRAGMENT_HEADER_LEN + FRAGMENT_LEN <= PLAINTEXT_MAX,
     "a fragment fits a packet"
+);
+const _: () = assert!(
+    RELIABLE_BLOCKS_CROWDED >= MESSAGE_MAX_TO_SERVER / FRAGMENT_LEN * FRAGMENT_LEN.div_ceil(240),
+    "a message in parts reserves room for all of them"
 );
 const _: () = assert!(MESSAGE_MAX_TO_CLIENT <= 64 * FRAGMENT_LEN, "one bit for each fragment");
 const _: () = assert!(

@@ -101,7 +101,7 @@ impl Model {
             &text(lane * usize::from(COUNT) + index)[..length]
         };
         let sent = [0, 1].map(|lane| std::array::from_fn(|index| message(lane, index)));
-        let pool = POOL.take().unwrap_or_else(|| Pool::fixed(2_048, MESSAGE_MAX_TO_CLIENT));
+        let pool = POOL.take().unwrap_or_else(|| Pool::growing(4_096));
         Self {
             endpoint,
             pool,

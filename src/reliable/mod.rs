@@ -24,19 +24,22 @@ pub use sender::{Filled, Load, Pace, Part};
 pub use sets::Fragment;
 
 use crate::limits::{
-    FRAGMENT_SETS_CLIENT, FRAGMENT_SETS_SERVER, HELLO_INTERVAL_MS, MESSAGE_MAX_TO_CLIENT,
-    MESSAGE_MAX_TO_SERVER, RELIABLE_WINDOW, RELIABLE_WINDOW_BYTES,
+    FRAGMENT_SETS_CLIENT, FRAGMENT_SETS_SERVER, MESSAGE_MAX_TO_CLIENT, MESSAGE_MAX_TO_SERVER,
+    RELIABLE_TRIES_MAX, RELIABLE_WINDOW, RELIABLE_WINDOW_BYTES,
 };
 use crate::time::Nanos;
 use pool::{Full, Item, Use};
 use receiver::Receiver;
-use sender::Sender;
+use sender::{Sender, Trip};
 use sets::Sets;
 use std::fmt;
 
-const HELLO_INTERVAL: Nanos = Nanos::from_ms(HELLO_INTERVAL_MS);
-/// Packets with a hello whose acknowledgment still counts.
+/// Packets with a hello whose acknowledgment still counts. They are sent as lost messages are, so
+/// when the eighth after it leaves, one of them is 9 s old, and later ones get 16 s old: more than
+/// any session that lives needs for a round trip.
 const HELLOS: usize = 8;
+/// How long nothing is tried once a message was prepared in vain.
+const PAUSE: Nanos = Nanos::from_ms(1_000);
 
 /// The two kinds of reliable delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,6 +179,8 @@ pub struct Endpoint {
     hellos: [(u64, Nanos); HELLOS],
     hellos_sent: u32,
     hello_due: Nanos,
+    /// Nothing is taken over before.
+    paused_until: Nanos,
     sender: Sender,
     receiver: Receiver,
     /// Since when messages wait for one that is missing.
@@ -194,6 +199,7 @@ impl Endpoint {
             hellos: [(0, now); HELLOS],
             hellos_sent: 0,
             hello_due: now,
+            paused_until: Nanos(0),
             sender: Sender::new(own.first_ids, now),
             receiver: Receiver::new([0; Lane::COUNT], Sets::new(sets, message_max)),
             stalled: now,
@@ -236,8 +242,9 @@ impl Endpoint {
     /// The packet with `sequence` carries the hello.
     pub fn hello_sent(&mut self, sequence: u64, now: Nanos) {
         self.hellos[self.hellos_sent as usize % HELLOS] = (sequence, now);
-        self.hellos_sent = self.hellos_sent.wrapping_add(1);
-        self.hello_due = now.plus(HELLO_INTERVAL);
+        self.hellos_sent = self.hellos_sent.saturating_add(1);
+        let tries = self.hellos_sent.min(RELIABLE_TRIES_MAX.into()) as u8;
+        self.hello_due = now.plus(Trip::default().timeout(tries));
     }
 
     /// The other side said hello.
@@ -260,6 +267,32 @@ impl Endpoint {
     /// The id that the next message of `lane` will have.
     pub fn next_id(&self, lane: Lane) -> u16 {
         self.sender.next_id(lane)
+    }
+
+    /// Whether a message of `length` bytes would be taken over at `now`: to be asked with a lower
+    /// bound before one takes pains with it. Whoever finds then that it is too long calls
+    /// `paused`.
+    ///
+    /// # Errors
+    /// Why it would not.
+    pub fn admits(
+        &self,
+        pool: &Pool,
+        lane: Lane,
+        length: usize,
+        now: Nanos,
+    ) -> Result<(), SendError> {
+        let link = self.link().ok_or(SendError::Opening)?;
+        if now < self.paused_until {
+            return Err(SendError::Window);
+        }
+        self.sender.admits(pool, &link, lane, length)
+    }
+
+    /// Pains were taken in vain: `admits` refuses everything for a second, or until something is
+    /// acknowledged. What the other side takes must not decide how often that happens.
+    pub fn paused(&mut self, now: Nanos) {
+        self.paused_until = now.plus(PAUSE);
     }
 
     /// Takes a message over, `parts` being its bytes as they will travel; its id is `next_id`.
@@ -304,7 +337,11 @@ impl Endpoint {
             self.is_told = true;
             self.sender.trip.sample(now.since(*at));
         }
+        let before = self.sender.messages;
         self.sender.acknowledged(pool, sequence, now);
+        if self.sender.messages < before {
+            self.paused_until = Nanos(0);
+        }
     }
 
     /// Takes a whole message in and calls `deliver` for everything that may be delivered now.
@@ -385,7 +422,7 @@ impl Endpoint {
     pub fn pack(mut self, pool: &mut Pool) -> Packed {
         let pieces = pool.unload(&mut self.sender.pieces);
         let waiting = pool.unload(&mut self.receiver.waiting);
-        let parts = self.receiver.sets.sets.each_mut().map(|set| pool.unload(&mut set.parts));
+        let parts = self.receiver.sets.sets.each_mut().map(|set| set.unload(pool));
         Packed { endpoint: self, pieces, waiting, parts }
     }
 
@@ -407,11 +444,10 @@ impl Endpoint {
         waiting: &[Bytes],
         parts: &[Vec<Bytes>; sets::SETS_MAX],
     ) -> Result<(), Full> {
-        pool.load(&mut self.sender.pieces, pieces, Use::Sent)?;
-        pool.load(&mut self.receiver.waiting, waiting, Use::Received)?;
+        pool.load(&mut self.sender.pieces, pieces, Use::Sent(0))?;
+        pool.load(&mut self.receiver.waiting, waiting, Use::Brought)?;
         let sets = self.receiver.sets.sets.iter_mut().zip(parts);
-        sets.into_iter()
-            .try_for_each(|(set, parts)| pool.load(&mut set.parts, parts, Use::Received))
+        sets.into_iter().try_for_each(|(set, parts)| set.load(pool, parts))
     }
 }
 

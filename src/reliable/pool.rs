@@ -2,10 +2,16 @@
 //!
 //! Owns: blocks of 240 bytes in chains, items that say what a chain holds, and the lists of items
 //! that senders and receivers keep. Never grows beyond its room; what does not fit is refused, and
-//! the caller's peer sends it again. What was received takes at most half of it, so that clients
-//! which hoard cannot keep the server from sending. Called by `sender`, `receiver` and `sets`.
+//! the caller's peer sends it again. Called by `sender`, `receiver` and `sets`.
+//!
+//! What was received has one half of the room and what is to be sent the other, so that neither
+//! keeps out the other. While the half of a half is free, every session has what it wants; while a
+//! quarter is, enough for a message of the longest that clients send; then its share, for some short
+//! ones. So it takes a crowd that hoards to keep an honest client from anything, not a few. A message
+//! that is put together has its room from the first part on: what was begun can be completed.
 
 use super::Lane;
+use crate::limits::{FRAGMENT_LEN, RELIABLE_BLOCKS_CROWDED, RELIABLE_BLOCKS_SHARE};
 use crate::time::Nanos;
 
 /// No row.
@@ -54,6 +60,8 @@ impl<T> Slab<T> {
 pub(super) struct Item {
     pub(super) chain: u32,
     pub(super) length: u16,
+    /// Which half of the room it counts for, if not for what was reserved.
+    pub(super) half: Option<usize>,
     pub(super) lane: Lane,
     /// The message it is, or is a part of.
     pub(super) id: u16,
@@ -70,9 +78,10 @@ pub(super) struct Item {
     pub(super) newer: u8,
     /// It is on its way, as far as one knows.
     pub(super) is_flying: bool,
-    /// The packet that carried it last.
+    /// The packet that carried it last, and the one before that.
     pub(super) sequence: u64,
-    /// When that was.
+    pub(super) former: u64,
+    /// When it was sent last.
     pub(super) at: Nanos,
 }
 
@@ -81,6 +90,7 @@ impl Item {
         Self {
             chain: NONE,
             length: 0,
+            half: None,
             lane,
             id,
             kind: 0,
@@ -91,6 +101,7 @@ impl Item {
             newer: 0,
             is_flying: false,
             sequence: 0,
+            former: 0,
             at: Nanos(0),
         }
     }
@@ -104,17 +115,39 @@ pub(super) struct List {
     pub(super) count: u16,
     /// Bytes of all items.
     pub(super) bytes: u32,
+    /// Blocks of all items, of an empty one, too.
+    pub(super) blocks: u32,
 }
 
 impl List {
-    pub(super) const EMPTY: Self = Self { head: NONE, tail: NONE, count: 0, bytes: 0 };
+    pub(super) const EMPTY: Self = Self { head: NONE, tail: NONE, count: 0, bytes: 0, blocks: 0 };
 }
 
-/// For what memory is taken.
+/// For what memory is taken, and how many blocks the session has for that already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
-    Sent,
-    Received,
+    Sent(u32),
+    Received(u32),
+    /// Received, from another pool that allowed it.
+    Brought,
+    /// A part of what `reserve` was called for.
+    Prepaid,
+}
+
+/// Blocks that an item of `length` bytes counts for.
+fn cost(length: usize) -> usize {
+    length.div_ceil(BLOCK_LEN).max(1)
+}
+
+impl Use {
+    /// Which half of the room it counts for.
+    fn half(self) -> Option<usize> {
+        match self {
+            Self::Sent(_) => Some(0),
+            Self::Received(_) | Self::Brought => Some(1),
+            Self::Prepaid => None,
+        }
+    }
 }
 
 /// There is no room.
@@ -126,6 +159,10 @@ pub(super) struct Full;
 pub struct Pool {
     blocks: Slab<[u8; BLOCK_LEN]>,
     items: Slab<Item>,
+    /// Blocks that count for what is to be sent, and for what was received.
+    taken: [usize; 2],
+    /// Of either, what a session may have whatever others have.
+    share: usize,
     /// A message that is put together from its parts.
     pub(super) assembly: Vec<u8>,
     /// A message that waited for its turn.
@@ -139,17 +176,21 @@ impl Pool {
         Self {
             blocks: Slab::new(Vec::with_capacity(blocks), blocks),
             items: Slab::new(Vec::with_capacity(blocks), blocks),
+            taken: [0; 2],
+            share: RELIABLE_BLOCKS_SHARE,
             assembly: Vec::with_capacity(message_max),
             waited: Vec::with_capacity(message_max),
         }
     }
 
-    /// As `fixed`, but allocated when it is needed, for whoever holds thousands of pools of which
-    /// few are used.
+    /// As `fixed`, but for one session, and allocated when it is needed, for whoever holds thousands
+    /// of pools of which few are used.
     pub fn growing(blocks: usize) -> Self {
         Self {
             blocks: Slab::new(Vec::new(), blocks),
             items: Slab::new(Vec::new(), blocks),
+            taken: [0; 2],
+            share: blocks / 2,
             assembly: Vec::new(),
             waited: Vec::new(),
         }
@@ -186,11 +227,40 @@ impl Pool {
         std::iter::successors(head, |&at| Some(self.next(at)).filter(|&next| next != NONE))
     }
 
-    /// Whether so many items of `bytes` bytes in all find room.
-    pub(super) fn has_room(&self, items: usize, bytes: usize, what: Use) -> bool {
-        let blocks = bytes.div_ceil(BLOCK_LEN) + items;
-        let room = self.blocks.room / if what == Use::Received { 2 } else { 1 };
-        self.blocks.used + blocks <= room && self.items.used + items <= room
+    /// Whether items of so many bytes find room, all of them.
+    pub(super) fn has_room(&self, lengths: impl Iterator<Item = usize>, what: Use) -> bool {
+        self.allows(lengths.map(cost).sum(), what)
+    }
+
+    fn allows(&self, blocks: usize, what: Use) -> bool {
+        let Some(half) = what.half() else { return true };
+        let room = self.blocks.room / 2;
+        let Some(left) = room.checked_sub(self.taken[half] + blocks) else { return false };
+        let most = match left {
+            _ if left >= room / 2 => usize::MAX,
+            _ if left >= room / 4 => self.share.max(RELIABLE_BLOCKS_CROWDED),
+            _ => self.share,
+        };
+        match what {
+            Use::Sent(held) | Use::Received(held) => held as usize + blocks <= most,
+            Use::Brought | Use::Prepaid => true,
+        }
+    }
+
+    /// Takes room for the parts of a message of `length` bytes, to be given back with `release`.
+    /// Returns how many blocks that is.
+    pub(super) fn reserve(&mut self, length: usize, what: Use) -> Result<u32, Full> {
+        let blocks = length.div_ceil(FRAGMENT_LEN) * cost(FRAGMENT_LEN);
+        if !self.allows(blocks, what) {
+            return Err(Full);
+        }
+        self.taken[1] += blocks;
+        Ok(blocks as u32)
+    }
+
+    /// Gives back what was reserved, after its parts.
+    pub(super) fn release(&mut self, blocks: u32) {
+        self.taken[1] -= blocks as usize;
     }
 
     /// Appends an item with the bytes of both `parts`. Nothing has changed if there is no room.
@@ -202,12 +272,16 @@ impl Pool {
         what: Use,
     ) -> Result<(), Full> {
         let length = parts[0].len() + parts[1].len();
-        if !self.has_room(1, length, what) {
+        if !self.has_room(std::iter::once(length), what) {
             return Err(Full);
         }
         let chain = self.chain(parts, length);
-        let item = Item { chain, length: length as u16, ..item };
-        let at = self.items.take(item).ok_or(Full)?;
+        let item = Item { chain, length: length as u16, half: what.half(), ..item };
+        let at = self.items.take(item).expect("no more items than blocks are counted");
+        if let Some(half) = what.half() {
+            self.taken[half] += cost(length);
+        }
+        list.blocks += cost(length) as u32;
         if list.tail == NONE {
             list.head = at;
         } else {
@@ -249,7 +323,11 @@ impl Pool {
     /// Takes the item at `at` out of `list`, `before` being the one in front of it or `NONE`, and
     /// gives its memory back.
     pub(super) fn remove(&mut self, list: &mut List, before: u32, at: u32) {
-        let (next, Item { mut chain, length, .. }) = self.items.rows[at as usize];
+        let (next, Item { mut chain, length, half, .. }) = self.items.rows[at as usize];
+        if let Some(half) = half {
+            self.taken[half] -= cost(length.into());
+        }
+        list.blocks -= cost(length.into()) as u32;
         if before == NONE {
             list.head = next;
         } else {
@@ -311,7 +389,7 @@ mod tests {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 (state >> 33) as usize % bound
             };
-            let mut pool = Pool::growing(64);
+            let mut pool = Pool::growing(2 * 64);
             let mut lists = [List::EMPTY; 3];
             let mut model: [Vec<Vec<u8>>; 3] = Default::default();
             for step in 0..3_000 {
@@ -320,7 +398,7 @@ mod tests {
                     let bytes: Vec<u8> = (0..draw(700)).map(|i| (i + step) as u8).collect();
                     let (a, b) = bytes.split_at(draw(bytes.len() + 1));
                     let item = Item::new(Lane::Ordered, step as u16);
-                    let pushed = pool.push(&mut lists[which], item, [a, b], Use::Sent);
+                    let pushed = pool.push(&mut lists[which], item, [a, b], Use::Sent(0));
                     if pushed.is_ok() {
                         model[which].push(bytes);
                     } else {
@@ -346,17 +424,69 @@ mod tests {
             }
             lists.iter_mut().for_each(|list| pool.clear(list));
             assert_eq!((pool.used(), pool.items.used), (0, 0), "seed {seed}");
+            assert_eq!((pool.taken, lists.map(|list| list.blocks)), ([0; 2], [0; 3]));
         }
     }
 
     #[test]
-    fn what_was_received_takes_half_of_the_room_at_most() {
+    fn what_was_received_and_what_is_to_be_sent_have_half_of_the_room_each() {
         let mut pool = Pool::growing(64);
         let (mut received, mut sent) = (List::EMPTY, List::EMPTY);
         let item = Item::new(Lane::Ordered, 0);
-        while pool.push(&mut received, item, [&[1; 200], &[]], Use::Received).is_ok() {}
-        assert!((28..=32).contains(&pool.used()), "{}", pool.used());
-        while pool.push(&mut sent, item, [&[1; 200], &[]], Use::Sent).is_ok() {}
-        assert!(pool.used() > 60, "{}", pool.used());
+        while pool.push(&mut received, item, [&[1; 200], &[]], Use::Received(0)).is_ok() {}
+        assert_eq!(pool.used(), 32);
+        while pool.push(&mut sent, item, [&[1; 200], &[]], Use::Sent(0)).is_ok() {}
+        assert_eq!(pool.used(), 64);
+        pool.clear(&mut sent);
+        let refused = pool.push(&mut received, item, [&[], &[]], Use::Received(0));
+        assert_eq!((refused, pool.used()), (Err(Full), 32), "an empty item counts, too");
+    }
+
+    #[test]
+    fn the_less_is_left_the_less_a_session_gets_and_its_share_always() {
+        let mut pool = Pool::fixed(2 * 1_024, 0);
+        let mut lists = [List::EMPTY; 24];
+        let item = Item::new(Lane::Ordered, 0);
+        let fill = |pool: &mut Pool, list: &mut List, most: u32| {
+            while list.blocks < most
+                && pool.push(list, item, [&[1; 240], &[]], Use::Received(list.blocks)).is_ok()
+            {
+            }
+            list.blocks as usize
+        };
+        assert_eq!(fill(&mut pool, &mut lists[0], 400), 400);
+        assert_eq!(fill(&mut pool, &mut lists[1], 400), 112, "up to the half");
+        for list in &mut lists[2..4] {
+            assert_eq!(fill(&mut pool, list, 400), RELIABLE_BLOCKS_CROWDED);
+        }
+        for list in &mut lists[4..8] {
+            fill(&mut pool, list, 400);
+        }
+        for list in &mut lists[8..] {
+            assert_eq!(fill(&mut pool, list, 400), RELIABLE_BLOCKS_SHARE);
+        }
+        lists.iter_mut().for_each(|list| pool.clear(list));
+        assert_eq!((pool.used(), pool.taken), (0, [0; 2]));
+    }
+
+    #[test]
+    fn what_was_reserved_finds_room_whatever_others_take() {
+        let mut pool = Pool::fixed(64, 0);
+        let (mut parts, mut others) = (List::EMPTY, List::EMPTY);
+        let reserved = pool.reserve(2_000, Use::Received(0)).expect("an empty pool");
+        assert_eq!((reserved, pool.reserve(8_000, Use::Received(0))), (10, Err(Full)));
+        let item = Item::new(Lane::Ordered, 0);
+        while pool.push(&mut others, item, [&[1; 240], &[]], Use::Brought).is_ok() {}
+        assert_eq!(others.blocks, 22);
+        for length in [1_024, 976] {
+            assert_eq!(
+                pool.push(&mut parts, item, [&[1; 1_024][..length], &[]], Use::Prepaid),
+                Ok(())
+            );
+        }
+        pool.clear(&mut parts);
+        assert!(pool.push(&mut others, item, [&[1], &[]], Use::Brought).is_err());
+        pool.release(reserved);
+        assert!(pool.push(&mut others, item, [&[1], &[]], Use::Brought).is_ok());
     }
 }

@@ -101,10 +101,23 @@ impl Receiver {
         message: Delivered<'_>,
         deliver: &mut impl FnMut(Delivered<'_>),
     ) -> Result<Taken, Fault> {
+        let held = self.waiting.blocks + self.sets.blocks();
+        self.settle(pool, id, message, Use::Received(held), deliver)
+    }
+
+    /// As `accept`; what has to wait takes its room like `what`.
+    fn settle(
+        &mut self,
+        pool: &mut Pool,
+        id: u16,
+        message: Delivered<'_>,
+        what: Use,
+        deliver: &mut impl FnMut(Delivered<'_>),
+    ) -> Result<Taken, Fault> {
         match self.place(pool, message.lane, id)? {
             Place::Known => return Ok(Taken::Processed),
             Place::Beyond => return Ok(Taken::Refused),
-            Place::Ahead => return Ok(self.hold(pool, id, message)),
+            Place::Ahead => return Ok(self.hold(pool, id, message, what)),
             Place::Next => deliver(message),
         }
         if message.lane == Lane::Unordered {
@@ -116,16 +129,20 @@ impl Receiver {
         Ok(Taken::Processed)
     }
 
-    fn hold(&mut self, pool: &mut Pool, id: u16, message: Delivered<'_>) -> Taken {
+    fn hold(&mut self, pool: &mut Pool, id: u16, message: Delivered<'_>, what: Use) -> Taken {
         let Delivered { lane, kind, is_compressed, body } = message;
-        if self.waiting.bytes as usize + body.len() > REORDER_BYTES {
+        if !self.may_wait(body) {
             return Taken::Refused;
         }
         let item = Item { kind, is_compressed, ..Item::new(lane, id) };
-        match pool.push(&mut self.waiting, item, [body, &[]], Use::Received) {
+        match pool.push(&mut self.waiting, item, [body, &[]], what) {
             Ok(()) => Taken::Processed,
             Err(_) => Taken::Refused,
         }
+    }
+
+    fn may_wait(&self, body: &[u8]) -> bool {
+        self.waiting.bytes as usize + body.len() <= REORDER_BYTES
     }
 
     /// Delivers what has waited for its turn.
@@ -165,12 +182,13 @@ impl Receiver {
     ) -> Result<Taken, Fault> {
         self.sets.check(&fragment)?;
         let Fragment { lane, part, is_compressed, .. } = fragment;
-        match self.place(pool, lane, part.id)? {
+        let waits = match self.place(pool, lane, part.id)? {
             Place::Known => return Ok(Taken::Processed),
             Place::Beyond => return Ok(Taken::Refused),
-            Place::Ahead | Place::Next => {}
-        }
-        match self.sets.take(pool, fragment, now)? {
+            Place::Ahead => true,
+            Place::Next => false,
+        };
+        match self.sets.take(pool, fragment, self.waiting.blocks, now)? {
             Step::Kept(taken) => return Ok(taken),
             Step::Complete => {}
         }
@@ -178,13 +196,20 @@ impl Receiver {
         // sender sends that part again.
         let whole = std::mem::take(&mut pool.assembly);
         let message = parse(lane, &whole).filter(|(_, id, _)| *id == part.id);
-        let taken = message.ok_or(Fault::Part).and_then(|(kind, id, body)| {
-            self.accept(pool, id, Delivered { lane, kind, is_compressed, body }, deliver)
-        });
-        pool.assembly = whole;
-        if taken != Ok(Taken::Refused) {
+        let is_refused = waits && message.is_some_and(|(.., body)| !self.may_wait(body));
+        if !is_refused {
             self.sets.finish(pool, lane, part.id);
         }
+        let taken = match message {
+            None => Err(Fault::Part),
+            Some(_) if is_refused => Ok(Taken::Refused),
+            // If it has to wait, then in the room that its parts had.
+            Some((kind, id, body)) => {
+                let message = Delivered { lane, kind, is_compressed, body };
+                self.settle(pool, id, message, Use::Brought, deliver)
+            }
+        };
+        pool.assembly = whole;
         taken
     }
 

@@ -100,11 +100,15 @@ impl Trip {
 pub(super) struct Sender {
     pub(super) pieces: List,
     next_id: [u16; Lane::COUNT],
-    /// Messages that are not acknowledged.
+    /// Messages that are not acknowledged, and bytes of these, also of what was acknowledged of them
+    /// in parts.
     pub(super) messages: u16,
+    bytes: usize,
     pub(super) trip: Trip,
     fresh: TokenBucket,
     again: TokenBucket,
+    /// Whether the allowance of either was too small for something, for this packet.
+    is_dry: [bool; 2],
     /// Nothing has to be done before this time.
     pub(super) due: Nanos,
     /// Something was sent as often as it may be, in vain.
@@ -117,9 +121,11 @@ impl Sender {
             pieces: List::EMPTY,
             next_id: first_ids,
             messages: 0,
+            bytes: 0,
             trip: Trip::default(),
             fresh: TokenBucket::full(BURST, now),
             again: TokenBucket::full(BURST, now),
+            is_dry: [false; 2],
             due: Nanos(u64::MAX),
             has_failed: false,
         }
@@ -128,6 +134,29 @@ impl Sender {
     /// The id that the next message of `lane` will have.
     pub(super) fn next_id(&self, lane: Lane) -> u16 {
         self.next_id[lane as usize]
+    }
+
+    /// Whether a message of `length` bytes would be taken over.
+    pub(super) fn admits(
+        &self,
+        pool: &Pool,
+        link: &Link,
+        lane: Lane,
+        length: usize,
+    ) -> Result<(), SendError> {
+        if length > link.message_max {
+            return Err(SendError::TooLong);
+        }
+        let window = RELIABLE_WINDOW.min(link.messages_max);
+        let room = RELIABLE_WINDOW_BYTES.min(link.bytes_max);
+        let is_in_window = self.messages < window
+            && self.bytes + length <= room
+            && self.span(pool, lane) < RELIABLE_WINDOW;
+        if !is_in_window {
+            return Err(SendError::Window);
+        }
+        let has_room = pool.has_room(pieces(length), Use::Sent(self.pieces.blocks));
+        if has_room { Ok(()) } else { Err(SendError::NoMemory) }
     }
 
     /// Takes a message over: `head` ‖ `body`, as it will travel.
@@ -140,22 +169,13 @@ impl Sender {
         [head, body]: [&[u8]; 2],
     ) -> Result<u16, SendError> {
         let length = head.len() + body.len();
-        if length > link.message_max {
-            return Err(SendError::TooLong);
-        }
-        let window = RELIABLE_WINDOW.min(link.messages_max);
-        let room = RELIABLE_WINDOW_BYTES.min(link.bytes_max);
-        let is_in_window = self.messages < window
-            && self.pieces.bytes as usize + length <= room
-            && self.span(pool, lane) < RELIABLE_WINDOW;
-        if !is_in_window {
-            return Err(SendError::Window);
-        }
+        self.admits(pool, link, lane, length)?;
         let id = self.next_id(lane);
         let item = Item { is_compressed, ..Item::new(lane, id) };
-        self.keep(pool, item, head, body, length).map_err(|Full| SendError::NoMemory)?;
+        self.keep(pool, item, head, body, length).expect("there is room for all of it");
         self.next_id[lane as usize] = id.wrapping_add(1);
         self.messages += 1;
+        self.bytes += length;
         self.due = Nanos(0);
         Ok(id)
     }
@@ -169,22 +189,19 @@ impl Sender {
         length: usize,
     ) -> Result<(), Full> {
         if length <= WHOLE_MAX {
-            return pool.push(&mut self.pieces, item, [head, body], Use::Sent);
-        }
-        let parts = length.div_ceil(FRAGMENT_LEN);
-        // Every part may leave a block half empty.
-        if !pool.has_room(2 * parts, length, Use::Sent) {
-            return Err(Full);
+            let what = Use::Sent(self.pieces.blocks);
+            return pool.push(&mut self.pieces, item, [head, body], what);
         }
         let first = FRAGMENT_LEN - head.len();
         let total = length as u32;
-        for part in 0..parts {
+        for part in 0..length.div_ceil(FRAGMENT_LEN) {
             let offset = part * FRAGMENT_LEN;
             let item = Item { total, offset: offset as u16, ..item };
             let from = offset.saturating_sub(head.len());
             let to = (part * FRAGMENT_LEN + first).min(body.len());
             let front = if part == 0 { head } else { &[] };
-            pool.push(&mut self.pieces, item, [front, &body[from..to]], Use::Sent)?;
+            let what = Use::Sent(self.pieces.blocks);
+            pool.push(&mut self.pieces, item, [front, &body[from..to]], what)?;
         }
         Ok(())
     }
@@ -206,8 +223,8 @@ impl Sender {
         pace: Pace,
     ) -> Option<Load> {
         self.due = Nanos(u64::MAX);
+        self.is_dry = [false; 2];
         let mut found = None;
-        let mut is_blocked = false;
         let mut parted = Parted::default();
         let mut at = self.pieces.head;
         while at != NONE {
@@ -221,17 +238,13 @@ impl Sender {
             let is_open = parted.admits(&item, link.sets);
             if item.is_flying {
                 self.due = self.due.min(timeout);
-            } else if is_open && found.is_none() {
-                if self.allow(&item, now, pace) {
-                    found = Some((at, item));
-                } else {
-                    is_blocked = true;
-                }
+            } else if is_open && found.is_none() && self.allow(&item, now, pace) {
+                found = Some((at, item));
             }
             at = pool.next(at);
         }
         let Some((at, item)) = found.filter(|_| !self.has_failed) else {
-            if is_blocked {
+            if self.is_dry.contains(&true) {
                 self.due = self.due.min(now.plus(REFILL));
             }
             return None;
@@ -242,14 +255,16 @@ impl Sender {
         Some(Load { lane, is_compressed, part, at })
     }
 
-    /// Whether the allowance is enough for one more item, which is then taken from it.
+    /// Whether the allowance is enough for one more item, which is then taken from it. If it is not,
+    /// nothing behind the item gets any of it, however short: else the item would wait as long as
+    /// there is something short.
     fn allow(&mut self, item: &Item, now: Nanos, pace: Pace) -> bool {
-        let length = item.length.into();
-        if item.tries == 0 {
-            self.fresh.take(length, pace.fresh, BURST, now)
-        } else {
-            self.again.take(length, pace.again, BURST, now)
-        }
+        let is_again = item.tries > 0;
+        let is_dry = &mut self.is_dry[usize::from(is_again)];
+        let (bucket, rate) =
+            if is_again { (&mut self.again, pace.again) } else { (&mut self.fresh, pace.fresh) };
+        *is_dry = *is_dry || !bucket.take(item.length.into(), rate, BURST, now);
+        !*is_dry
     }
 
     /// Writes what `prepare` found into `out`, and whatever else may go with it: the packet with
@@ -280,7 +295,7 @@ impl Sender {
                 (filled.again, filled.fresh) = (filled.again + again, filled.fresh + 1 - again);
                 let tries = item.tries.saturating_add(1);
                 let sent = Item { tries, newer: 0, is_flying: true, sequence, at: now, ..item };
-                *pool.item_mut(at) = sent;
+                *pool.item_mut(at) = Item { former: item.sequence, ..sent };
             }
             at = if is_alone { NONE } else { pool.next(at) };
         }
@@ -295,15 +310,20 @@ impl Sender {
         while at != NONE {
             let next = pool.next(at);
             let item = pool.item_mut(at);
-            if item.is_flying && item.sequence == sequence {
-                if !std::mem::replace(&mut is_sampled, true) {
+            // Also if it was thought lost; on a path that is slower than the longest patience all
+            // acknowledgments come after it was sent once more.
+            if item.tries > 0 && [item.sequence, item.former].contains(&sequence) {
+                if item.sequence == sequence && !std::mem::replace(&mut is_sampled, true) {
                     self.trip.sample(now.since(item.at));
                 }
-                let Item { lane, id, .. } = *item;
+                let Item { lane, id, length, total, .. } = *item;
                 pool.remove(&mut self.pieces, before, at);
                 let mut others = pool.places(&self.pieces).map(|at| pool.item(at));
                 let is_done = !others.any(|other| (other.lane, other.id) == (lane, id));
-                self.messages -= u16::from(is_done);
+                if is_done {
+                    self.messages -= 1;
+                    self.bytes -= if total > 0 { total as usize } else { length.into() };
+                }
                 // There may be room for more.
                 self.due = Nanos(0);
             } else {
@@ -319,6 +339,13 @@ impl Sender {
             at = next;
         }
     }
+}
+
+/// Lengths of the items that a message of `length` bytes is kept as.
+fn pieces(length: usize) -> impl Iterator<Item = usize> {
+    let step = if length <= WHOLE_MAX { length.max(1) } else { FRAGMENT_LEN };
+    let parts = length.div_ceil(step).max(1);
+    (0..parts).map(move |part| (length - part * step).min(step))
 }
 
 /// Counts, in the order of the list, messages in parts: only the first few may be on their way, as

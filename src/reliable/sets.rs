@@ -4,7 +4,7 @@
 //! nothing has come. Holds no more than was received; a peer that begins many messages gets few
 //! sets, and one that finishes none loses its session. Called by `receiver`.
 
-use super::pool::{Item, List, Pool, Use};
+use super::pool::{Full, Item, List, Pool, Use};
 use super::sender::Part;
 use super::{Fault, Lane, Taken};
 use crate::limits::{FRAGMENT_LEN, FRAGMENT_TIMEOUT_MS};
@@ -36,6 +36,8 @@ pub(super) struct Set {
     is_compressed: bool,
     /// Bytes of the whole message; 0 if there is none.
     total: u32,
+    /// Blocks that are reserved for it.
+    reserved: u32,
     /// Bit i: the part at i × 1,024 is there.
     there: u64,
     pub(super) parts: List,
@@ -47,6 +49,7 @@ impl Set {
         id: 0,
         is_compressed: false,
         total: 0,
+        reserved: 0,
         there: 0,
         parts: List::EMPTY,
     };
@@ -101,21 +104,31 @@ impl Sets {
         if is_legal { Ok(()) } else { Err(Fault::Part) }
     }
 
-    /// Keeps a part that `check` found legal.
+    /// Blocks that all of them have reserved.
+    pub(super) fn blocks(&self) -> u32 {
+        self.sets.iter().map(|set| set.reserved).sum()
+    }
+
+    /// Keeps a part that `check` found legal. The first of a message reserves room for all, if there
+    /// is any besides the `waiting` blocks that the receiver has for something else.
     pub(super) fn take(
         &mut self,
         pool: &mut Pool,
         fragment: Fragment<'_>,
+        waiting: u32,
         now: Nanos,
     ) -> Result<Step, Fault> {
         let Fragment { lane, part: Part { id, offset, total }, is_compressed, bytes } = fragment;
+        let held = waiting + self.blocks();
         let sets = &mut self.sets[..self.count];
         let known = sets.iter().position(|set| set.is_for(lane, id));
         let free = || sets.iter().position(|set| set.total == 0);
         let Some(place) = known.or_else(free) else { return Ok(Step::Kept(Taken::Refused)) };
         let set = &mut sets[place];
         if known.is_none() {
-            *set = Set { lane, id, is_compressed, total, ..Set::NONE };
+            let reserved = pool.reserve(total as usize, Use::Received(held));
+            let Ok(reserved) = reserved else { return Ok(Step::Kept(Taken::Refused)) };
+            *set = Set { lane, id, is_compressed, total, reserved, ..Set::NONE };
             self.touched = now;
         } else if (set.total, set.is_compressed) != (total, is_compressed) {
             self.finish(pool, lane, id);
@@ -131,12 +144,8 @@ impl Sets {
             return Ok(Step::Complete);
         }
         let item = Item { offset, ..Item::new(lane, id) };
-        if pool.push(&mut set.parts, item, [bytes, &[]], Use::Received).is_err() {
-            if set.there == 0 {
-                *set = Set::NONE;
-            }
-            return Ok(Step::Kept(Taken::Refused));
-        }
+        let pushed = pool.push(&mut set.parts, item, [bytes, &[]], Use::Prepaid);
+        debug_assert!(pushed.is_ok(), "there is room for all parts");
         set.there |= bit;
         self.touched = now;
         Ok(Step::Kept(Taken::Processed))
@@ -145,8 +154,7 @@ impl Sets {
     /// Ends a set, whether it is whole or not.
     pub(super) fn finish(&mut self, pool: &mut Pool, lane: Lane, id: u16) {
         for set in self.sets.iter_mut().filter(|set| set.is_for(lane, id)) {
-            pool.clear(&mut set.parts);
-            *set = Set::NONE;
+            set.clear(pool);
         }
     }
 
@@ -157,14 +165,35 @@ impl Sets {
     }
 
     pub(super) fn clear(&mut self, pool: &mut Pool) {
-        for set in &mut self.sets {
-            pool.clear(&mut set.parts);
-            *set = Set::NONE;
-        }
+        self.sets.iter_mut().for_each(|set| set.clear(pool));
     }
 }
 
 impl Set {
+    fn clear(&mut self, pool: &mut Pool) {
+        pool.clear(&mut self.parts);
+        pool.release(self.reserved);
+        *self = Self::NONE;
+    }
+
+    /// Takes the parts out of a pool, and what is reserved for them.
+    pub(super) fn unload(&mut self, pool: &mut Pool) -> Vec<(Item, Box<[u8]>)> {
+        pool.release(std::mem::take(&mut self.reserved));
+        pool.unload(&mut self.parts)
+    }
+
+    /// Puts them into another pool.
+    pub(super) fn load(
+        &mut self,
+        pool: &mut Pool,
+        parts: &[(Item, Box<[u8]>)],
+    ) -> Result<(), Full> {
+        if self.total > 0 {
+            self.reserved = pool.reserve(self.total as usize, Use::Brought)?;
+        }
+        pool.load(&mut self.parts, parts, Use::Prepaid)
+    }
+
     /// Puts all parts and the last one, which is `bytes`, together.
     fn assemble(&self, pool: &mut Pool, offset: u16, bytes: &[u8]) {
         let mut whole = std::mem::take(&mut pool.assembly);

@@ -19,7 +19,7 @@ impl Receiver {
     fn new() -> Self {
         let mut endpoint = Endpoint::new(Side::Server, Side::Server.hello([1, 1]), NOW);
         assert_eq!(endpoint.hear(Side::Client.hello([0, 0])), Ok(()));
-        Self { endpoint, pool: Pool::fixed(2_048, 65_536), got: BTreeMap::new() }
+        Self { endpoint, pool: Pool::growing(4_096), got: BTreeMap::new() }
     }
 
     /// A part of an unordered message. Messages here are their id and something.

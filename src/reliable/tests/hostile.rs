@@ -1,7 +1,7 @@
 //! Peers that hoard, lie and shut their windows, and endpoints that move.
 
 use super::*;
-use crate::limits::REORDER_MAX;
+use crate::limits::{RELIABLE_BLOCKS_MIN, REORDER_MAX};
 
 #[test]
 fn a_gap_holds_no_more_than_its_share_and_not_for_ever() {
@@ -191,4 +191,77 @@ fn an_endpoint_that_moves_to_another_pool_goes_on_where_it_was() {
     let mut tiny = Pool::growing(4);
     let lost = Endpoint::unpack(packed, &mut tiny);
     assert!(lost.has_failed(Nanos(0)) && tiny.used() == 0, "no promise is broken in silence");
+}
+
+/// As many blocks of what was received as one session can hold for ever: two messages without their
+/// last parts, and a full waiting room behind a message that never comes.
+fn hoard(hoarder: &mut Host) {
+    for id in [61, 62] {
+        for part in 0..15 {
+            hoarder.told_part(id, part * 1_024, 16_384, Nanos(0)).expect("legal");
+        }
+    }
+    for id in 1..61 {
+        hoarder.told(Lane::Ordered, id, &[1; 530]).expect("legal");
+    }
+}
+
+#[test]
+fn a_few_that_hoard_keep_nobody_from_what_an_honest_client_needs() {
+    let mut pool = Pool::fixed(RELIABLE_BLOCKS_MIN, MESSAGE_MAX_TO_SERVER);
+    let mut moving = greeted([0; 2]);
+    moving.told(Lane::Ordered, 1, &[1; 900]).expect("it waits");
+    moving.told_part(2, 0, 4_000, Nanos(0)).expect("it waits");
+    let packed = moving.endpoint.pack(&mut moving.pool);
+    let mut hoarders: Vec<Host> = (0..32).map(|_| greeted([0; 2])).collect();
+    for hoarder in &mut hoarders {
+        std::mem::swap(&mut hoarder.pool, &mut pool);
+        hoard(hoarder);
+        std::mem::swap(&mut hoarder.pool, &mut pool);
+    }
+    let mut honest = greeted([0; 2]);
+    honest.pool = pool;
+    for id in [3, 2] {
+        assert_eq!(honest.told(Lane::Ordered, id, &[id as u8; 500]), Ok(Taken::Processed));
+    }
+    let long = framed(9, 1, &[1; 16_379]);
+    for (part, bytes) in long.chunks(1_024).enumerate() {
+        let taken = honest.told_bytes(1, (part * 1_024) as u16, 16_384, bytes, Nanos(0));
+        assert_eq!(taken, Ok(Taken::Processed), "part {part}");
+    }
+    assert_eq!(honest.told(Lane::Ordered, 0, &[0]), Ok(Taken::Processed));
+    let lengths: Vec<_> = honest.delivered[0].iter().map(Vec::len).collect();
+    assert_eq!(lengths, [1, 16_379, 500, 500]);
+    // Who comes from another shard keeps what it brings.
+    let arrived = Endpoint::unpack(packed, &mut honest.pool);
+    assert!(!arrived.has_failed(Nanos(0)));
+    honest.endpoint.hello_sent(1, Nanos(0));
+    honest.endpoint.acknowledged(&mut honest.pool, 1, Nanos(0));
+    assert!(
+        honest.push(Lane::Ordered, &[1; 16_000]).is_ok(),
+        "what is to be sent has its own half"
+    );
+}
+
+#[test]
+fn a_message_in_parts_counts_whole_until_its_last_part_is_acknowledged() {
+    let mut host = Host::new(Side::Server, [0; 2]);
+    let hello = Hello { recv_bytes: 6_000, ..Side::Client.hello([0; 2]) };
+    host.endpoint.hear(hello).expect("legal");
+    host.endpoint.hello_sent(1, Nanos(0));
+    host.endpoint.acknowledged(&mut host.pool, 1, Nanos(0));
+    host.sequence = 1;
+    host.push(Lane::Ordered, &[1; 5_000]).expect("room");
+    let mut sequences = Vec::new();
+    for ms in 0..100 {
+        sequences.extend(host.packet(Nanos::from_ms(ms)).map(|packet| packet.0));
+    }
+    let last = sequences.pop().expect("five parts");
+    for sequence in sequences {
+        host.endpoint.acknowledged(&mut host.pool, sequence, Nanos::from_ms(100));
+        assert_eq!(host.push(Lane::Ordered, &[2; 1_000]), Err(SendError::Window));
+    }
+    host.endpoint.acknowledged(&mut host.pool, last, Nanos::from_ms(100));
+    assert_eq!(host.endpoint.unacknowledged(), 0);
+    assert!(host.push(Lane::Ordered, &[2; 5_990]).is_ok());
 }

@@ -2,6 +2,7 @@
 //! sent.
 
 mod hostile;
+mod slow;
 
 use super::*;
 use crate::limits::{FRAGMENT_LEN, REORDER_BYTES};
