@@ -90,6 +90,13 @@ impl TokenBucket {
     }
 }
 
+impl TokenBucket {
+    /// Whether `take` would allow it; takes nothing.
+    pub fn has(&mut self, amount: u32, per_second: u32, burst: u32, now: Nanos) -> bool {
+        self.take(0, per_second, burst, now) && self.level >= u64::from(amount) * ONE_EVENT
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

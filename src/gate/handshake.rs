@@ -16,10 +16,11 @@
 //! | 5 | cookie | one Cookie, 76 bytes |
 //! | 6 | this handshake was accepted before | not a failure: the same 140 bytes again |
 //! | 7 | token kind, expiry, key id | Denied, 36 bytes |
-//! | 8 | budget of key agreements | Denied |
+//! | 8 | something is left of the budget of key agreements | Denied |
 //! | 9 | the token opens; realm, server, address | drop |
 //! | 9 | its lifetime; a connect token was issued since this server started | Denied |
 //! | 10 | token table; the player's older session neither moves nor takes the last slot | Denied |
+//! | 10 | one key agreement is taken from the budget | |
 //! | 11 | Noise message 1 | drop |
 //! | 12 | maintenance, ban or cool-down, build, room | an authenticated denial, 140 bytes |
 //! | 13 | slot, Noise message 2 | |
@@ -170,7 +171,7 @@ impl Gate {
         let key_id = connect.token_key_id();
         let key = self.config.token_key(key_id).ok_or(DropReason::TokenKey)?;
         let dh_per_s = self.config.dh_per_s;
-        if !self.dh_budget.take(1, dh_per_s, dh_burst(dh_per_s), at.now) {
+        if !self.dh_budget.has(1, dh_per_s, dh_burst(dh_per_s), at.now) {
             return Err(DropReason::DhBudget);
         }
         let head = TokenHead { kind, key_id, nonce: *connect.token_nonce(), expiry_s };
@@ -203,6 +204,9 @@ impl Gate {
             // Where the newcomer finds its entity will be known in a moment.
             return Err(DropReason::PlayerMoving);
         }
+        // Only now: whoever has no token must not use up what those need who have one.
+        let taken = self.dh_budget.take(1, dh_per_s, dh_burst(dh_per_s), at.now);
+        debug_assert!(taken, "step 8 has looked");
         Ok(token)
     }
 

@@ -111,6 +111,25 @@ fn key_agreements_have_a_budget_that_comes_back() {
 }
 
 #[test]
+fn whoever_has_no_good_token_uses_up_no_key_agreements() {
+    let mut world = World::new(GateConfig { dh_per_s: 8, ..small() });
+    let forger = Client::new(1);
+    let cookie = world.cookie(&forger);
+    let used = Client::new(2);
+    let id = world.join(&used).id;
+    world.gate.confirmed(id);
+    for number in 0..100 {
+        let mut packet = forger.connect(&cookie);
+        packet[124 + number] ^= 1;
+        fix_crc(&mut packet);
+        assert_eq!(world.dropped(forger.from, &packet), Some(DropReason::Token));
+        assert_eq!(world.refused(&used.again(9)), Some(DropReason::TokenReplayed));
+    }
+    world.join(&Client::new(3));
+    assert_eq!(world.refused(&Client::new(4)), Some(DropReason::DhBudget), "two at once");
+}
+
+#[test]
 fn a_full_server_denies_with_proof_and_takes_the_next_when_a_slot_is_free() {
     let mut world = World::new(small());
     let ids: Vec<_> = (1..=8).map(|number| world.join(&Client::new(number)).id).collect();
