@@ -13,7 +13,7 @@ pub enum CloseReason {
     Refused(Status),
     /// The server ended the session.
     Disconnected(DisconnectReason),
-    /// Nothing was received for 15 s.
+    /// Nothing was received for 15 s, or what must arrive did not.
     TimedOut,
     /// The server never asked for new keys, and the old ones have served as long as they may.
     WornOut,

@@ -263,8 +263,8 @@ impl Session {
         let delivery = self.delivery.as_mut().filter(|it| it.due() <= now)?;
         let Delivery { endpoint, pool, next_packet, .. } = &mut **delivery;
         if endpoint.has_failed(now) {
-            // What was promised cannot be kept, so nothing more is.
-            self.leave(now, DisconnectReason::Left);
+            // What was promised cannot be kept, so nothing more is. The player may come back.
+            self.leave(now, DisconnectReason::TimedOut);
             return self.poll_urgent(now, out);
         }
         if let Some(hello) = endpoint.hello_due(now) {

@@ -324,6 +324,7 @@ impl Client {
             let reason = match session.leaves_for {
                 _ if !session.is_leaving() => CloseReason::TimedOut,
                 DisconnectReason::Exhausted => CloseReason::WornOut,
+                DisconnectReason::TimedOut => CloseReason::TimedOut,
                 _ => CloseReason::Left,
             };
             self.close(reason);

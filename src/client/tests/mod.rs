@@ -1,6 +1,7 @@
 //! A server of a few lines, for the tests of the client: it answers the handshake and seals what a
 //! test wants to say. It encodes nothing on its own.
 
+mod delivering;
 mod integrity;
 mod joining;
 mod moving;

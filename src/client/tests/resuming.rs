@@ -3,7 +3,7 @@
 use super::*;
 use crate::client::CloseReason;
 
-fn token(expiry_s: u64) -> PublicToken {
+pub(super) fn token(expiry_s: u64) -> PublicToken {
     PublicToken {
         kind: 2,
         key_id: 9,
@@ -14,7 +14,7 @@ fn token(expiry_s: u64) -> PublicToken {
 }
 
 impl Pair {
-    fn offer(&mut self, token: &PublicToken) -> Result<Event, ClientError> {
+    pub(super) fn offer(&mut self, token: &PublicToken) -> Result<Event, ClientError> {
         let mut text = [0; 400];
         let mut writer = Writer::new(&mut text);
         put_resume_ticket(&mut writer, token);
