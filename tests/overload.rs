@@ -3,10 +3,12 @@
 
 mod stage;
 
-use stage::Stage;
-use tidelock::config::SpawnRule;
+use stage::{Setup, Stage};
+use std::collections::BTreeSet;
+use tidelock::config::{InterestConfig, SpawnRule};
 use tidelock::metrics::Counter;
 use tidelock::time::Nanos;
+use tidelock::wire::{Channel, ControlMessage};
 
 /// What one tick gave the players: bytes, entities in sight, and entries.
 fn tick(stage: &mut Stage) -> [u64; 3] {
@@ -84,4 +86,37 @@ fn an_overloaded_server_sheds_far_tier_then_bytes_then_radius_and_recovers() {
     assert!((0.9..1.1).contains(&again), "everybody sees as far as before: {again:.2}");
     let shed = |place: usize| stage.desks[place].shard.counters().read(Counter::ShedTicks);
     assert!(shed(0) > 0 && shed(1) + shed(2) == 0, "counted once");
+}
+
+#[test]
+fn in_a_full_arena_every_player_gets_its_answer_in_the_same_tick() {
+    let players = 300;
+    let mut stage = Stage::build(Setup {
+        seed: 1,
+        spawn: SpawnRule::Uniform,
+        interest: InterestConfig::default(),
+        players,
+        seats: players,
+        shards: 1,
+        captures: true,
+    });
+    let control = |stage: &mut Stage| -> BTreeSet<usize> {
+        let captured = stage.desks[0].port.captured.as_mut().expect("it was asked for");
+        let sent = std::mem::take(captured).into_iter();
+        sent.filter(|(_, bytes)| bytes[4] == Channel::Control as u8).map(|it| it.0).collect()
+    };
+    for _ in 0..10 {
+        stage.prepare_inputs();
+        stage.take_in();
+        stage.tick();
+    }
+    control(&mut stage);
+    for player in 0..players {
+        stage.packet(player, Channel::Control, |writer, _| {
+            ControlMessage::Ping { nonce: 7 }.write(writer);
+        });
+    }
+    stage.take_in();
+    stage.tick();
+    assert_eq!(control(&mut stage).len(), players, "one packet each, beside the snapshots");
 }

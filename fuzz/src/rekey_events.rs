@@ -54,8 +54,9 @@ impl Sink for Told {
     fn closed(&mut self, _: Slot, reason: CloseReason) {
         self.closed = Some(reason);
     }
-    fn rekeyed(&mut self, _: Slot, epoch: u16, key: &Secret) {
+    fn rekeyed(&mut self, _: Slot, epoch: u16, key: &Secret) -> bool {
         self.keys.push((epoch, *key.bytes()));
+        true
     }
 }
 

@@ -113,7 +113,10 @@ impl CloseReason {
     pub fn lingers(self) -> bool {
         match self {
             Self::TimedOut | Self::Exhausted | Self::Undelivered => true,
-            Self::Peer(_) | Self::Unconfirmed | Self::Violation => false,
+            Self::Peer(reason) => {
+                matches!(reason, DisconnectReason::TimedOut | DisconnectReason::Exhausted)
+            }
+            Self::Unconfirmed | Self::Violation => false,
         }
     }
 }

@@ -38,8 +38,10 @@ pub trait Sink {
     /// The client of the session in `slot` is at another address from now on.
     fn readdressed(&mut self, _slot: Slot, _address: SocketAddr) {}
     /// From now on packets to `slot` are sealed with `key`, that of `epoch`, which was not told
-    /// before, or by another table.
-    fn rekeyed(&mut self, _slot: Slot, _epoch: u16, _key: &Secret) {}
+    /// before, or by another table. `false` if there is no room for that now: it is told again.
+    fn rekeyed(&mut self, _slot: Slot, _epoch: u16, _key: &Secret) -> bool {
+        true
+    }
     /// Nothing is forwarded from `slot` any more. It can be given to another session.
     fn released(&mut self, _slot: Slot) {}
     /// The client in `slot` sent bytes for the game on a reliable channel: each message once, those

@@ -7,8 +7,8 @@
 use super::decode::{MALFORMED, Pass, Sink, Stop, UNEXPECTED};
 use super::table::{FAR, Sessions, Slot, State};
 use crate::limits::{
-    MESSAGE_MAX_TO_CLIENT, MESSAGE_MAX_TO_SERVER, RELIABLE_AGAIN_SHARE, RELIABLE_BLOCKS_MIN,
-    RELIABLE_BLOCKS_PER_SLOT, RELIABLE_SHARE, TAG_LEN,
+    COMPRESS_ABOVE, MESSAGE_MAX_TO_CLIENT, MESSAGE_MAX_TO_SERVER, RELIABLE_AGAIN_SHARE,
+    RELIABLE_BLOCKS_MIN, RELIABLE_BLOCKS_PER_SLOT, RELIABLE_SHARE, TAG_LEN,
 };
 use crate::metrics::{Counter, Counters};
 use crate::reliable::{
@@ -19,26 +19,28 @@ use crate::time::Nanos;
 use crate::wire::{
     Channel, CompressTable, ControlMessage, Direction, Flags, FragmentHeader, Messages,
     RELIABLE_HEAD_LEN, Reader, ReliableHandshake, Stage, Writer, compress, compressed_max,
-    is_allowed, parse_reliable, reliable_head, to_server,
+    compressed_min, is_allowed, parse_reliable, reliable_head, to_server,
 };
 
 /// In `places`: the session has no endpoint.
 const NONE: u32 = u32::MAX;
 
 /// Memory to compress in.
-struct Compressor {
+pub(super) struct Compressor {
     table: CompressTable,
-    out: Box<[u8]>,
+    pub(super) out: Box<[u8]>,
 }
 
 /// The endpoints of all sessions that have one.
 pub(super) struct Delivery {
     /// Where in `endpoints` that of each slot is.
     places: Vec<u32>,
+    /// Bytes that each slot has sent reliably and not yet saved in snapshots.
+    owed: Vec<u16>,
     endpoints: Vec<Option<Endpoint>>,
     free: Vec<u32>,
     pool: Pool,
-    compressor: Box<Compressor>,
+    pub(super) compressor: Box<Compressor>,
 }
 
 impl Delivery {
@@ -48,6 +50,7 @@ impl Delivery {
         let out = vec![0; compressed_max(MESSAGE_MAX_TO_CLIENT)].into_boxed_slice();
         Self {
             places: vec![NONE; capacity],
+            owed: vec![0; capacity],
             endpoints: Vec::with_capacity(capacity),
             free: Vec::with_capacity(capacity),
             pool: Pool::fixed(blocks, MESSAGE_MAX_TO_SERVER),
@@ -57,7 +60,7 @@ impl Delivery {
 
     /// Bytes allocated.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.places.capacity() * 2 * size_of::<u32>()
+        self.places.capacity() * (2 * size_of::<u32>() + size_of::<u16>())
             + self.endpoints.capacity() * size_of::<Option<Endpoint>>()
             + self.pool.memory_bytes()
             + size_of::<Compressor>()
@@ -91,6 +94,7 @@ impl Delivery {
 
     fn take(&mut self, index: usize) -> Option<Endpoint> {
         let place = std::mem::replace(&mut self.places[index], NONE);
+        self.owed[index] = 0;
         let endpoint = self.endpoints.get_mut(place as usize)?.take();
         self.free.push(place);
         endpoint
@@ -195,17 +199,35 @@ impl Sessions {
         let Delivery { places, endpoints, pool, compressor, .. } = &mut self.delivery;
         let endpoint = endpoints.get_mut(places[index] as usize).and_then(Option::as_mut);
         let endpoint = endpoint.ok_or(SendError::NoSession)?;
-        if !endpoint.is_open() {
-            return Err(SendError::Opening);
-        }
+        // What the client takes may be too little for ever: that must not cost a compression a time.
+        endpoint.admits(pool, lane, RELIABLE_HEAD_LEN + compressed_min(body.len()), now)?;
         let Compressor { table, out } = &mut **compressor;
         let compressed = compress(body, table, out);
         let travels = compressed.and_then(|length| out.get(..length)).unwrap_or(body);
         let id = endpoint.next_id(lane);
         let head = reliable_head(kind, id, travels.len()).ok_or(SendError::TooLong)?;
-        endpoint.push(pool, lane, compressed.is_some(), [&head, travels])?;
+        let pushed = endpoint.push(pool, lane, compressed.is_some(), [&head, travels]);
+        if pushed.is_err() && body.len() > COMPRESS_ABOVE {
+            endpoint.paused(now);
+        }
+        pushed?;
         self.due[index] = Nanos(0);
         Ok(id)
+    }
+
+    /// Bytes of plaintext for the next snapshot to `slot`: its budget without what reliable messages
+    /// took of it, of which every snapshot saves half of itself at most.
+    ///
+    /// # Panics
+    /// When there is no such slot.
+    #[inline]
+    pub fn snapshot_budget(&mut self, slot: Slot) -> usize {
+        let budget = self.budget(slot);
+        let owed = &mut self.delivery.owed[usize::from(slot)];
+        let saved = budget.min(usize::from(u16::MAX)) / 2;
+        let saved = (*owed).min(saved as u16);
+        *owed -= saved;
+        budget - usize::from(saved)
     }
 
     /// Reliable messages to `slot` that the client has not acknowledged.
@@ -346,6 +368,8 @@ impl Sessions {
         counters.add(Counter::MessagesOut, filled.fresh.into());
         counters.add(Counter::MessagesAgain, filled.again.into());
         flags.add_to(out);
+        let owed = &mut self.delivery.owed[index];
+        *owed = owed.saturating_add(filled.length as u16);
         Some(self.seal(index as Slot, out, start + filled.length))
     }
 

@@ -121,7 +121,6 @@ impl Sessions {
             }
         }
         self.poll_at = 0;
-        self.restock();
         None
     }
 

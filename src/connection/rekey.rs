@@ -211,6 +211,7 @@ impl Sessions {
     /// tick, before `poll_control`: a table that gets no secrets never rekeys, and ends its
     /// sessions after two hours.
     pub fn supply_secrets(&mut self, entropy: &mut dyn Entropy) {
+        self.supply.derived = 0;
         let wanted = std::mem::take(&mut self.supply.wanted);
         for secret in self.supply.secrets.iter_mut().filter(|it| it.is_erased()).take(wanted) {
             secret.draw(entropy);
@@ -221,11 +222,6 @@ impl Sessions {
     pub fn epochs(&self, slot: Slot) -> Option<(u16, u16)> {
         let rekey = &self.rekey[usize::from(slot)];
         self.stage(slot).map(|_| (rekey.course.epoch, rekey.sealing_epoch()))
-    }
-
-    /// A tick is over: the next one may derive again.
-    pub(super) fn restock(&mut self) {
-        self.supply.derived = 0;
     }
 
     /// When the keys in `index` are to be replaced: an epoch has just begun.
@@ -249,7 +245,7 @@ impl Sessions {
         let carried = self.keys[index].as_ref().map_or(0, |keys| keys.carried);
         let course = &mut self.rekey[index].course;
         // A postponed one has set its own time.
-        if course.due <= now {
+        if course.due <= now || course.is_untold {
             course.due = course.next_due(now, carried);
         }
         tended
@@ -267,10 +263,9 @@ impl Sessions {
         let Some(keys) = &mut self.keys[index] else { return Tended::Kept };
         let rekey = &mut self.rekey[index];
         if rekey.course.is_untold {
-            rekey.course.is_untold = false;
             let epoch = rekey.sealing_epoch();
             let seal = Secret::new(rekey.root.server_to_client(epoch));
-            sink.rekeyed(index as Slot, epoch, &seal);
+            rekey.course.is_untold = !sink.rekeyed(index as Slot, epoch, &seal);
         }
         if rekey.course.hold_until.0 > 0 && rekey.course.hold_until <= now {
             rekey.previous.erase();
@@ -311,7 +306,8 @@ impl Sessions {
                     counters.add(Counter::RekeysFailed, 1);
                     return Tended::Forged;
                 };
-                sink.rekeyed(index as Slot, rekey.sealing_epoch(), &seal);
+                let epoch = rekey.sealing_epoch();
+                rekey.course.is_untold = !sink.rekeyed(index as Slot, epoch, &seal);
             }
             (Phase::Asked, None) if now >= course.request_at => return self.request(index, now),
             (Phase::Asked | Phase::Derived | Phase::Turned, _) => {}

@@ -223,13 +223,15 @@ impl Shard {
         tell(&mut self.gate.to_gate, message, &self.counters);
     }
 
-    /// Puts what `poll_control` of the sessions wants to say into the port; at the end of a tick.
+    /// Puts what `poll_control` of the sessions wants to say into the port, from `place` on; at the
+    /// end of a tick. Snapshots may have left little room in the arena, so it is emptied once if
+    /// necessary: then there is a packet for every session. Who needs more gets it in the next tick.
     pub(super) fn push_control(
         &mut self,
         port: &mut dyn Port,
         mut place: usize,
         timer: &impl Timer,
-    ) {
+    ) -> io::Result<()> {
         let now = timer.now();
         self.sessions.supply_secrets(&mut *self.entropy);
         let mut events = Events {
@@ -241,10 +243,18 @@ impl Shard {
             listener: &mut self.listener,
             counters: &self.counters,
         };
-        while place < port.send_capacity() {
+        let mut emptied = false;
+        loop {
+            if place == port.send_capacity() {
+                if std::mem::replace(&mut emptied, true) {
+                    return Ok(());
+                }
+                port.flush()?.record(&self.counters);
+                place = 0;
+            }
             let buffer = port.send_buffer(place);
             let packet = self.sessions.poll_control(now, buffer, &self.counters, &mut events);
-            let Some(packet) = packet else { break };
+            let Some(packet) = packet else { return Ok(()) };
             port.send_push(place, packet.length, packet.to);
             place += 1;
         }
@@ -339,13 +349,14 @@ impl Sink for Events<'_> {
         tell_address(self.to_gate, self.players.connection(slot), address, self.counters);
     }
 
-    fn rekeyed(&mut self, slot: Slot, epoch: u16, key: &Secret) {
+    fn rekeyed(&mut self, slot: Slot, epoch: u16, key: &Secret) -> bool {
         let id = self.players.connection(slot);
-        if self.to_gate.room() > RESERVED {
+        // It is repeated until there is room, so it is none that is lost.
+        let has_room = self.to_gate.room() > RESERVED;
+        if has_room {
             tell(self.to_gate, ToGate::Rekeyed(id, epoch, key.clone()), self.counters);
-        } else {
-            self.counters.drop(DropReason::QueueFull);
         }
+        has_room
     }
 
     fn released(&mut self, slot: Slot) {

@@ -53,7 +53,7 @@ impl Shard {
             first += count;
         }
         let place = self.push_updates(port, place, timer);
-        self.push_control(port, place, timer);
+        self.push_control(port, place, timer)?;
         port.flush()?.record(&self.counters);
         self.laps.lap(Phase::Send, now, timer);
         self.answer_question();
@@ -196,7 +196,8 @@ impl Shard {
             let body = begun.body + MESSAGE_HEADER_LEN;
             let state = self.viewer_state(row, begun.sequence);
             self.held_down += u64::from(self.sessions.is_held_down(viewer));
-            let end = HEADER_LEN + self.budget(viewer);
+            let budget = self.sessions.snapshot_budget(viewer);
+            let end = HEADER_LEN + self.ladder.shed().budget(budget, BUDGET_MIN);
             let room = &mut out[body..end];
             let published = self.member.published();
             let len = self.replicator.encode(offset, viewer, published, &state, room);

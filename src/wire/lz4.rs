@@ -26,6 +26,11 @@ pub const fn compressed_max(length: usize) -> usize {
     RAW_LEN + block::get_maximum_output_size(length)
 }
 
+/// Least bytes that a body of `length` bytes travels as, compressed if that is worth it.
+pub const fn compressed_min(length: usize) -> usize {
+    if length <= COMPRESS_ABOVE { length } else { RAW_LEN + length.div_ceil(COMPRESS_RATIO_MAX) }
+}
+
 /// Writes the compressed form of `body` into `out`, which has `compressed_max` bytes, and returns
 /// its length. `None` if the body is to travel as it is: it is short, too long, or does not shrink.
 pub fn compress(body: &[u8], table: &mut CompressTable, out: &mut [u8]) -> Option<usize> {

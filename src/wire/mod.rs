@@ -62,7 +62,7 @@ pub use input::{
     INPUT_FRAME_LEN, InputError, InputFrame, InputFrames, QUANTIZED_FRAME_LEN, buttons,
     put_input_frames, put_shortest_input_frames,
 };
-pub use lz4::{CompressTable, compress, compressed_max, decompress, raw_len};
+pub use lz4::{CompressTable, compress, compressed_max, compressed_min, decompress, raw_len};
 pub use message::{
     Direction, Message, Messages, RELIABLE_HEAD_LEN, Stage, control as control_kind, is_allowed,
     parse_reliable, put_message, reliable_head, to_client, to_server,

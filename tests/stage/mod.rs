@@ -270,7 +270,7 @@ impl Stage {
         }
     }
 
-    fn packet(
+    pub(crate) fn packet(
         &mut self,
         player: usize,
         channel: Channel,

@@ -77,7 +77,8 @@ pub(super) struct Course {
     /// Our part in the rekey under way, and the client's.
     pub(super) public: [u8; 32],
     pub(super) answer: Option<[u8; 32]>,
-    /// The sealing key is not that of epoch 0, and came from another table: the sink has to know.
+    /// The sink does not know the sealing key, and has to: it is not that of epoch 0, and came from
+    /// another table, or the sink had no room for it.
     pub(super) is_untold: bool,
 }
 
@@ -117,6 +118,9 @@ impl Course {
     /// When something has to be done next, at `now`, with `carried` bytes under these keys.
     pub(super) fn next_due(&self, now: Nanos, carried: u64) -> Nanos {
         let dead_at = self.since.plus(KEY_AGE_MAX);
+        if self.is_untold {
+            return now;
+        }
         match self.phase {
             Phase::Resting => {
                 let left_ms = self.worn_bytes.saturating_sub(carried) / (BYTES_PER_S_MAX / 1_000);

@@ -2,6 +2,7 @@
 
 mod benchmark;
 mod congestion;
+mod delivery;
 mod handover;
 mod hostile;
 mod integrity;
@@ -46,8 +47,9 @@ enum Event {
     Rekeyed(Slot, u16, [u8; 32]),
 }
 
+/// The events; and whether there is no room for keys.
 #[derive(Default)]
-struct Record(Vec<Event>);
+struct Record(Vec<Event>, bool);
 
 impl Sink for Record {
     fn confirmed(&mut self, slot: Slot) {
@@ -71,8 +73,12 @@ impl Sink for Record {
     fn readdressed(&mut self, slot: Slot, address: SocketAddr) {
         self.0.push(Event::Readdressed(slot, address));
     }
-    fn rekeyed(&mut self, slot: Slot, epoch: u16, key: &Secret) {
-        self.0.push(Event::Rekeyed(slot, epoch, *key.bytes()));
+    fn rekeyed(&mut self, slot: Slot, epoch: u16, key: &Secret) -> bool {
+        let is_taken = !self.1;
+        if is_taken {
+            self.0.push(Event::Rekeyed(slot, epoch, *key.bytes()));
+        }
+        is_taken
     }
     fn released(&mut self, slot: Slot) {
         self.0.push(Event::Released(slot));

@@ -393,3 +393,22 @@ fn a_rekey_survives_a_hand_over_at_every_step() {
         assert_eq!(scene.asked().epoch, 2, "{step:?}: and the next one comes");
     }
 }
+
+#[test]
+fn a_key_for_which_the_sink_has_no_room_is_told_as_soon_as_it_has() {
+    let mut scene = Scene::new();
+    scene.bench.sink.1 = true;
+    let epoch = scene.derived();
+    for _ in 0..3 {
+        scene.live_ms(20);
+        scene.tick();
+    }
+    assert_eq!(scene.bench.events(), [], "there is still no room");
+    scene.bench.sink.1 = false;
+    scene.tick();
+    let key = scene.root.server_to_client(epoch as u16);
+    assert_eq!(scene.bench.events(), [Event::Rekeyed(SLOT, epoch as u16, key)]);
+    scene.live_ms(20);
+    scene.tick();
+    assert_eq!(scene.bench.events(), [], "and once");
+}
