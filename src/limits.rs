@@ -203,8 +203,8 @@ pub const COMPRESS_RATIO_MAX: usize = 64;
 pub const RELIABLE_SHARE: u32 = 2;
 /// Part of the egress budget for what is sent again: one in so many.
 pub const RELIABLE_AGAIN_SHARE: u32 = 10;
-/// Blocks of 240 bytes for reliable messages per slot of a shard, half of them for what was received
-/// and half for what is to be sent.
+/// Blocks of 240 bytes for reliable messages per slot of a shard, half of them for what was
+/// received and half for what is to be sent.
 pub const RELIABLE_BLOCKS_PER_SLOT: usize = 8;
 /// Least blocks of a shard.
 pub const RELIABLE_BLOCKS_MIN: usize = 16_384;

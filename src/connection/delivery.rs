@@ -199,7 +199,8 @@ impl Sessions {
         let Delivery { places, endpoints, pool, compressor, .. } = &mut self.delivery;
         let endpoint = endpoints.get_mut(places[index] as usize).and_then(Option::as_mut);
         let endpoint = endpoint.ok_or(SendError::NoSession)?;
-        // What the client takes may be too little for ever: that must not cost a compression a time.
+        // What the client takes may be too little for ever: that must not cost a compression a
+        // time.
         endpoint.admits(pool, lane, RELIABLE_HEAD_LEN + compressed_min(body.len()), now)?;
         let Compressor { table, out } = &mut **compressor;
         let compressed = compress(body, table, out);
@@ -215,8 +216,8 @@ impl Sessions {
         Ok(id)
     }
 
-    /// Bytes of plaintext for the next snapshot to `slot`: its budget without what reliable messages
-    /// took of it, of which every snapshot saves half of itself at most.
+    /// Bytes of plaintext for the next snapshot to `slot`: its budget without what reliable
+    /// messages took of it, of which every snapshot saves half of itself at most.
     ///
     /// # Panics
     /// When there is no such slot.

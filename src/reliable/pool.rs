@@ -6,9 +6,10 @@
 //!
 //! What was received has one half of the room and what is to be sent the other, so that neither
 //! keeps out the other. While the half of a half is free, every session has what it wants; while a
-//! quarter is, enough for a message of the longest that clients send; then its share, for some short
-//! ones. So it takes a crowd that hoards to keep an honest client from anything, not a few. A message
-//! that is put together has its room from the first part on: what was begun can be completed.
+//! quarter is, enough for a message of the longest that clients send; then its share, for some
+//! short ones. So it takes a crowd that hoards to keep an honest client from anything, not a few.
+//! A message that is put together has its room from the first part on: what was begun can be
+//! completed.
 
 use super::Lane;
 use crate::limits::{FRAGMENT_LEN, RELIABLE_BLOCKS_CROWDED, RELIABLE_BLOCKS_SHARE};
@@ -183,8 +184,8 @@ impl Pool {
         }
     }
 
-    /// As `fixed`, but for one session, and allocated when it is needed, for whoever holds thousands
-    /// of pools of which few are used.
+    /// As `fixed`, but for one session, and allocated when it is needed, for whoever holds
+    /// thousands of pools of which few are used.
     pub fn growing(blocks: usize) -> Self {
         Self {
             blocks: Slab::new(Vec::new(), blocks),

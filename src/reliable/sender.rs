@@ -100,8 +100,8 @@ impl Trip {
 pub(super) struct Sender {
     pub(super) pieces: List,
     next_id: [u16; Lane::COUNT],
-    /// Messages that are not acknowledged, and bytes of these, also of what was acknowledged of them
-    /// in parts.
+    /// Messages that are not acknowledged, and bytes of these, also of what was acknowledged of
+    /// them in parts.
     pub(super) messages: u16,
     bytes: usize,
     pub(super) trip: Trip,
@@ -255,9 +255,9 @@ impl Sender {
         Some(Load { lane, is_compressed, part, at })
     }
 
-    /// Whether the allowance is enough for one more item, which is then taken from it. If it is not,
-    /// nothing behind the item gets any of it, however short: else the item would wait as long as
-    /// there is something short.
+    /// Whether the allowance is enough for one more item, which is then taken from it. If it is
+    /// not, nothing behind the item gets any of it, however short: else the item would wait as
+    /// long as there is something short.
     fn allow(&mut self, item: &Item, now: Nanos, pace: Pace) -> bool {
         let is_again = item.tries > 0;
         let is_dry = &mut self.is_dry[usize::from(is_again)];

@@ -109,8 +109,8 @@ impl Sets {
         self.sets.iter().map(|set| set.reserved).sum()
     }
 
-    /// Keeps a part that `check` found legal. The first of a message reserves room for all, if there
-    /// is any besides the `waiting` blocks that the receiver has for something else.
+    /// Keeps a part that `check` found legal. The first of a message reserves room for all, if
+    /// there is any besides the `waiting` blocks that the receiver has for something else.
     pub(super) fn take(
         &mut self,
         pool: &mut Pool,

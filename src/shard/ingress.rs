@@ -225,7 +225,8 @@ impl Shard {
 
     /// Puts what `poll_control` of the sessions wants to say into the port, from `place` on; at the
     /// end of a tick. Snapshots may have left little room in the arena, so it is emptied once if
-    /// necessary: then there is a packet for every session. Who needs more gets it in the next tick.
+    /// necessary: then there is a packet for every session. Who needs more gets it in the next
+    /// tick.
     pub(super) fn push_control(
         &mut self,
         port: &mut dyn Port,
