@@ -258,7 +258,9 @@ impl Sessions {
         counters: &Counters,
         sink: &mut impl Sink,
     ) -> Tended {
-        let is_established = self.is_established(index as Slot);
+        // Who acknowledges, or wants to enter, knows that its keys are confirmed. Who does not know
+        // it yet must not be asked: the answer to its CryptoTest may have been lost.
+        let is_established = self.has_entered(index as Slot) || self.flow[index].sent.newest() > 0;
         let failures = self.failed_opens[index];
         let Some(keys) = &mut self.keys[index] else { return Tended::Kept };
         let rekey = &mut self.rekey[index];

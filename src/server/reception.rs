@@ -54,6 +54,9 @@ pub(crate) trait Premises {
 
     /// The gate opened a session; for whoever looks on from outside.
     fn admitted(&mut self, _admission: &Admission) {}
+
+    /// A session is to have this id from its arrival at another shard on; for the same.
+    fn reserved(&mut self, _id: ConnectionId) {}
 }
 
 /// What the loop works on besides the port.
@@ -209,6 +212,7 @@ impl<P: Premises> Reception<P> {
             let Some(to) = self.gate.hand_over(from, shift.to, self.premises.entropy()) else {
                 continue;
             };
+            self.premises.reserved(to);
             if !self.tell(shift.from as u8, ToShard::HandOver(from, to)) {
                 self.gate.released(to);
             }

@@ -53,6 +53,13 @@ struct Stage {
     /// Shards to be brought to life.
     launched: Vec<(usize, Ties)>,
     admitted: Vec<Admitted>,
+    reserved: Vec<ConnectionId>,
+}
+
+impl Stage {
+    fn new(clock: HostClock, dice: Dice, launched: Vec<(usize, Ties)>) -> Self {
+        Self { clock, dice, launched, admitted: Vec::new(), reserved: Vec::new() }
+    }
 }
 
 impl Premises for Stage {
@@ -81,6 +88,10 @@ impl Premises for Stage {
             player: admission.player,
             entity: admission.entity,
         });
+    }
+
+    fn reserved(&mut self, id: ConnectionId) {
+        self.reserved.push(id);
     }
 }
 
@@ -175,8 +186,7 @@ impl Host {
             Ok(0)
         };
         let (supervisor, ends, _) = supervisor::start(shared, &mut launch)?;
-        let (clock, admitted) = (clock.clone(), Vec::new());
-        let premises = Stage { clock: clock.clone(), dice: dice.fork(), launched, admitted };
+        let premises = Stage::new(clock.clone(), dice.fork(), launched);
         let slots = |socket: usize| match socket {
             0 => GATE_SLOTS,
             _ => config.players_per_shard() + 64,
@@ -344,6 +354,12 @@ impl Host {
     pub(crate) fn take_admitted(&mut self) -> Vec<Admitted> {
         let Some(reception) = &mut self.reception else { return Vec::new() };
         std::mem::take(&mut reception.premises_mut().admitted)
+    }
+
+    /// The ids that sessions are to have on other shards, since the last call.
+    pub(crate) fn take_reserved(&mut self) -> Vec<ConnectionId> {
+        let Some(reception) = &mut self.reception else { return Vec::new() };
+        std::mem::take(&mut reception.premises_mut().reserved)
     }
 
     /// Whether shards were replaced since the last call.

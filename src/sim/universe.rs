@@ -296,6 +296,7 @@ impl Universe {
             return Ok(());
         };
         let result = host.step(now >= self.gate_stalled_until);
+        host.take_reserved().into_iter().for_each(|id| self.nonces.begin(id));
         for admitted in host.take_admitted() {
             self.nonces.begin(admitted.id);
             self.bodies.insert(admitted.entity, admitted.player);

@@ -21,7 +21,8 @@ pub(crate) struct Nonces {
 }
 
 impl Nonces {
-    /// A session begins under `id`: whatever comes from now on is under another key.
+    /// A session begins under `id`, or comes to it from another one: whatever comes from now on is
+    /// under another key than what came before.
     pub(crate) fn begin(&mut self, id: ConnectionId) {
         *self.sessions.entry(id).or_default() += 1;
     }

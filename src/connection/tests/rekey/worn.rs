@@ -174,7 +174,7 @@ fn of_sessions_that_began_together_a_few_per_tick_begin_and_a_few_derive() {
     let mut bench = Bench::new(ALL);
     bench.sessions.config.rekey = RekeyPolicy::new(u64::MAX, 5);
     let mut dice = Dice(3);
-    let mut peers: Vec<_> = (0..ALL as u16).map(|slot| bench.confirmed_quietly(slot)).collect();
+    let mut peers: Vec<_> = (0..ALL as u16).map(|slot| bench.entered_quietly(slot)).collect();
     let mut out = [0; DATAGRAM_MAX];
     let (mut begun, mut derived, mut waiting) = ([0; 2], [0; 2], Vec::new());
     let mut waited_ms = 0;
@@ -222,11 +222,12 @@ fn of_sessions_that_began_together_a_few_per_tick_begin_and_a_few_derive() {
 }
 
 impl Bench {
-    /// As `confirmed`, without opening what the server says to others.
-    fn confirmed_quietly(&mut self, slot: u16) -> Peer {
+    /// As `entered`, without opening what the server says to others.
+    fn entered_quietly(&mut self, slot: u16) -> Peer {
         let mut peer = self.accepted(slot);
-        let packet = peer.crypto_test();
-        self.deliver(&peer, &packet);
+        for packet in [peer.crypto_test(), peer.enter()] {
+            self.deliver(&peer, &packet);
+        }
         self.sink.0.clear();
         peer
     }
@@ -254,4 +255,29 @@ fn no_rekey_begins_before_the_client_has_proved_its_keys() {
     bench.sessions.supply_secrets(&mut Dice(1));
     assert!(bench.poll(&peer).is_empty());
     assert_eq!(bench.read(Counter::RekeysStarted), 0);
+}
+
+#[test]
+fn no_rekey_begins_before_the_client_can_know_that_its_keys_are_confirmed() {
+    let begun = |says: Option<fn(&mut Peer) -> Vec<u8>>| {
+        let mut bench = Bench::new(4);
+        bench.sessions.config.rekey = RekeyPolicy::new(u64::MAX, 5);
+        let mut peer = bench.accepted(SLOT);
+        let packet = peer.crypto_test();
+        bench.deliver(&peer, &packet);
+        bench.poll(&peer);
+        if let Some(says) = says {
+            let packet = says(&mut peer);
+            bench.deliver(&peer, &packet);
+        }
+        for _ in 0..70 {
+            bench.advance_ms(100);
+            bench.sessions.supply_secrets(&mut Dice(1));
+            bench.poll(&peer);
+        }
+        bench.read(Counter::RekeysStarted)
+    };
+    assert_eq!(begun(None), 0, "the answer to its CryptoTest may be lost");
+    assert_eq!(begun(Some(|peer| peer.ack(1, 0))), 1);
+    assert_eq!(begun(Some(Peer::enter)), 1);
 }
