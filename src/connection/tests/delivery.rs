@@ -78,7 +78,7 @@ impl Bench {
 
 #[test]
 fn who_takes_too_little_makes_the_server_compress_once_a_second_at_most() {
-    let body: Vec<u8> = (0..DESCRIPTION_MAX as u32).map(|i| (i * i >> 7) as u8).collect();
+    let body: Vec<u8> = (0..DESCRIPTION_MAX as u32).map(|i| ((i * i) >> 7) as u8).collect();
     for hello in [
         ReliableHandshake { recv_bytes: 0, ..TAKES_ALL },
         ReliableHandshake { max_inflight: 0, ..TAKES_ALL },

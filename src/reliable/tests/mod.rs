@@ -46,6 +46,9 @@ enum Packet {
     Empty,
 }
 
+/// A packet with its sequence and what it acknowledges.
+type Sent = (u64, Vec<u64>, Packet);
+
 /// One end: sequences, what it processed, and what it delivered.
 struct Host {
     endpoint: Endpoint,
@@ -79,7 +82,7 @@ impl Host {
     }
 
     /// The next packet with the sequences that it acknowledges.
-    fn packet(&mut self, now: Nanos) -> Option<(u64, Vec<u64>, Packet)> {
+    fn packet(&mut self, now: Nanos) -> Option<Sent> {
         let packet = if let Some(hello) = self.endpoint.hello_due(now) {
             self.endpoint.hello_sent(self.sequence + 1, now);
             Packet::Hello(hello)
@@ -102,7 +105,7 @@ impl Host {
         self.processed.iter().rev().take(65).copied().collect()
     }
 
-    fn handle(&mut self, now: Nanos, (sequence, acks, packet): (u64, Vec<u64>, Packet)) {
+    fn handle(&mut self, now: Nanos, (sequence, acks, packet): Sent) {
         if self.processed.contains(&sequence) {
             return;
         }

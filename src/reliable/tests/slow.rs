@@ -5,7 +5,8 @@ use super::*;
 /// A server and a client whose packets all take `way_ms`.
 struct Path {
     hosts: [Host; 2],
-    under_way: VecDeque<(u64, usize, (u64, Vec<u64>, Packet))>,
+    /// When each arrives, milliseconds, and at whom.
+    under_way: VecDeque<(u64, usize, Sent)>,
     way_ms: u64,
     ms: u64,
 }
