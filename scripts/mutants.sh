@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Breaks the rules of replication, of rekeys, and those that tests/museum/ is about, one by one and expects a test
-# to fail each time: a test that no mutant can fail proves nothing. About fifteen minutes;
-# scripts/nightly.sh runs it.
+# Breaks rules one by one, of replication, descriptions, rekeys, places in the world, and those
+# that tests/museum/ is about, and expects a test to fail each time: a test that no mutant can fail
+# proves nothing. scripts/nightly.sh runs it.
 #
 #   scripts/mutants.sh            all mutants
 #   scripts/mutants.sh NAME...    these
+#   scripts/mutants.sh apply      only whether each applies to what lies here; builds nothing
 #
 # Works on a copy of HEAD with a target folder of its own; what is not committed is not tested. A
 # mutant that no longer applies, or no longer compiles, is a failure like one that survives.
@@ -13,21 +14,20 @@ cd "$(dirname "$0")/.."
 
 cargo=${CARGO:-cargo}
 home=$(realpath "${CARGO_TARGET_DIR:-target}")/mutants
-tree=$home/tree
-mkdir -p "$home"
-git worktree remove --force "$tree" 2>/dev/null || rm -rf "$tree"
-git worktree prune
-git worktree add --quiet --detach "$tree" HEAD || exit 2
-trap 'git worktree remove --force "$tree"' EXIT
-export CARGO_TARGET_DIR=$home/target
-
 asked=("$@")
 model=(--test replication_model)
 slots=(--lib replicate::slots)
 museum=(--test museum)
 rekey=(--lib rekey)
+places=(--lib gate::)
+players=(--lib shard::)
 results=()
 failed=0
+
+# is_asked NAME: whether it is one of those to try.
+is_asked() {
+  [ ${#asked[@]} -eq 0 ] || [[ " ${asked[*]} " == *" $1 "* ]]
+}
 
 # verdict TESTS...: builds and runs them; says how it went.
 verdict() {
@@ -43,45 +43,68 @@ verdict() {
 }
 
 note() {
-  results+=("$(printf '%-22s %-18s %4d s' "$1" "$2" "$3")")
-  printf '== %s: %s\n' "$1" "$2"
+  results+=("$(printf '%-30s %-18s %4d s' "$1" "$2" "$3")")
+  [ "$2" = applicable ] || printf '== %s: %s\n' "$1" "$2"
+}
+
+# mutated FILE OLD NEW: what is in FILE, with NEW where OLD stands, if that is in one place only.
+mutated() {
+  local text rest
+  text=$(<"$1") || return
+  rest=${text/"$2"/}
+  [ "$rest" != "$text" ] && [ "${rest/"$2"/}" = "$rest" ] || return
+  printf '%s\n' "${text/"$2"/"$3"}"
+}
+
+# try FILE OLD NEW TESTS...: what becomes of TESTS with NEW for OLD in FILE.
+try() {
+  local file=$tree/$1 text what
+  text=$(mutated "$file" "$2" "$3") || { echo "does not apply"; return; }
+  [ "$only" = apply ] && { echo applicable; return; }
+  printf '%s\n' "$text" >"$file"
+  what=$(verdict "${@:4}")
+  git -C "$tree" checkout --quiet -- .
+  case $what in
+    fails) echo killed ;;
+    passes) echo SURVIVES ;;
+    *) echo "$what" ;;
+  esac
 }
 
 # mutant NAME FILE OLD NEW TESTS...: OLD stands once in FILE, and NEW in its place fails TESTS.
 mutant() {
-  local name=$1 file=$tree/$2 old=$3 new=$4 start=$SECONDS text rest what
-  shift 4
-  if [ ${#asked[@]} -gt 0 ] && [[ " ${asked[*]} " != *" $name "* ]]; then return; fi
-  text=$(<"$file") || { failed=$((failed + 1)); note "$name" "has no file" 0; return; }
-  rest=${text/"$old"/}
-  if [ "$rest" = "$text" ] || [ "${rest/"$old"/}" != "$rest" ]; then
-    failed=$((failed + 1))
-    note "$name" "does not apply" 0
-    return
-  fi
-  printf '%s\n' "${text/"$old"/"$new"}" >"$file"
-  what=$(verdict "$@")
-  git -C "$tree" checkout --quiet -- .
-  case $what in
-    fails) what=killed ;;
-    passes) what=SURVIVES; failed=$((failed + 1)) ;;
-    *) failed=$((failed + 1)) ;;
-  esac
-  note "$name" "$what" $((SECONDS - start))
+  local start=$SECONDS what
+  is_asked "$1" || return
+  what=$(try "${@:2}")
+  [ "$what" = "$good" ] || failed=$((failed + 1))
+  note "$1" "$what" $((SECONDS - start))
+  [ "$only" = apply ] && return
   grep -h -A1 "panicked at" "$home/test.log" | sed -n '2s/^/   /p' | cut -c1-100
 }
 
-for tests in model slots museum rekey; do
-  declare -n whole=$tests
-  what=$(verdict "${whole[@]}")
-  if [ "$what" != passes ]; then
-    echo "without any mutant: ${whole[*]} $what"
-    tail -20 "$home/test.log"
-    exit 1
-  fi
-done
+if [ "${asked[*]}" = apply ]; then
+  only=apply good=applicable tree=. asked=()
+else
+  only=all good=killed tree=$home/tree
+  mkdir -p "$home"
+  git worktree remove --force "$tree" 2>/dev/null || rm -rf "$tree"
+  git worktree prune
+  git worktree add --quiet --detach "$tree" HEAD || exit 2
+  trap 'git worktree remove --force "$tree"' EXIT
+  export CARGO_TARGET_DIR=$home/target
+  for tests in model slots museum rekey places players; do
+    declare -n whole=$tests
+    what=$(verdict "${whole[@]}")
+    if [ "$what" != passes ]; then
+      echo "without any mutant: ${whole[*]} $what"
+      tail -20 "$home/test.log"
+      exit 1
+    fi
+  done
+fi
 
 table=src/replicate/slots.rs
+words=src/shard/describe.rs
 
 # A baseline is what was acknowledged, not what was sent.
 mutant sent_is_enough $table \
@@ -105,6 +128,24 @@ mutant ack_of_the_next_lap $table \
 mutant ack_of_the_discarded src/client/machine/messages.rs \
   'self.statistics.stale_snapshots += 1;' \
   'self.statistics.stale_snapshots += 1; session.processed(opened.sequence, now);' \
+  "${model[@]}"
+
+# What a player was told of an entity goes with it to another shard, and is not told again there.
+mutant words_stay_behind $words \
+  '*place = told.map_or(Told::NOTHING, |told| *told);' \
+  '{ let _ = told; *place = Told::NOTHING; }' \
+  "${model[@]}"
+
+# Who was told of an entity is told when that changes.
+mutant words_never_change $words \
+  'told.stale |= 1 << slot;' \
+  'told.stale |= 0 & (1 << slot);' \
+  "${model[@]}"
+
+# What went out of sight is to be forgotten, and told again when it comes back.
+mutant words_are_kept $words \
+  'if !stays || !known.contains_key(&entity) {' \
+  'if !stays && !known.contains_key(&entity) {' \
   "${model[@]}"
 
 # What was sent of the last occupant of a slot says nothing about the next. (No honest client gets
@@ -240,6 +281,36 @@ mutant farewell_under_the_first_parity src/gate/sessions.rs \
   '' \
   --lib farewells
 
+# A place in the world is had by one, given back once, and no old ticket leads to it.
+mutant former_tickets_stay_good src/gate/valid.rs \
+  'Some(newest) => newest.ticket == Some(*id),' \
+  'Some(newest) => newest.ticket.is_some(),' \
+  "${places[@]}"
+mutant goodbye_keeps_tickets src/gate/valid.rs \
+  'may_return.then_some(id)' \
+  'Some(id)' \
+  "${places[@]}"
+mutant refused_parcel_stays_booked src/gate/mod.rs \
+  'self.arrived(id);' \
+  '' \
+  "${places[@]}"
+mutant who_lingers_takes_no_room src/gate/sessions.rs \
+  'self.room_in(*shard).min(rows(*shard))' \
+  'self.room_in(*shard)' \
+  "${places[@]}"
+mutant ban_lost_on_the_way src/gate/mod.rs \
+  'Some(reason) => self.tell_ending(to, reason),' \
+  'Some(_) => {}' \
+  "${places[@]}"
+mutant heir_of_nobody_has_nothing src/shard/lingering.rs \
+  'None => Stage::Orphan,' \
+  'None => Stage::Nobody,' \
+  "${players[@]}"
+mutant full_world_keeps_waiting src/shard/players.rs \
+  'let Ok(row) = row else {' \
+  'if row.is_err() { return true; } let Ok(row) = row else {' \
+  "${players[@]}"
+
 # The museum: each piece with the bug that it shows, named like its test.
 
 mutant forged_packet_advances_no_window src/connection/open.rs \
@@ -310,8 +381,8 @@ mutant acknowledged_below_the_first src/wire/ack.rs \
   "${museum[@]}" acknowledgments_that
 
 mutant memory_held_by_gaps src/reliable/receiver.rs \
-  'if self.waiting.bytes as usize + body.len() > REORDER_BYTES {' \
-  'if self.waiting.bytes as usize + body.len() > 2 * REORDER_BYTES {' \
+  'self.waiting.bytes as usize + body.len() <= REORDER_BYTES' \
+  'self.waiting.bytes as usize + body.len() <= 2 * REORDER_BYTES' \
   "${museum[@]}" a_gap_that
 
 mutant fragment_size_unchecked src/reliable/sets.rs \
@@ -335,14 +406,13 @@ mutant lz4_shorter_than_it_says src/wire/lz4.rs \
   "${museum[@]}" no_block_shows
 
 mutant port_without_a_lock src/net/lock.rs \
-  'file.try_lock()' \
-  'file.try_lock_shared()' \
+  'format!("tidelock-udp-{port}")' \
+  'format!("tidelock-udp-{port}-{}", std::process::id())' \
   "${museum[@]}" a_second_process
 
-printf '\n== summary\n'
-printf '%s\n' "${results[@]}"
+[ "$only" = apply ] || printf '\n== summary\n%s\n' "$(printf '%s\n' "${results[@]}")"
 if [ "$failed" -gt 0 ] || [ ${#results[@]} -eq 0 ]; then
-  echo "$failed of ${#results[@]} mutants were not killed"
+  echo "$failed of ${#results[@]} mutants are not $good"
   exit 1
 fi
-echo "all ${#results[@]} mutants were killed"
+echo "all ${#results[@]} mutants: $good"

@@ -30,6 +30,8 @@ pub(crate) struct Ledger {
     secrets: Vec<[u8; 32]>,
     /// The server's part in the rekey to come.
     asked: Option<[u8; 32]>,
+    /// The client's part in the newest one.
+    answer: Option<[u8; 32]>,
     /// Sequence and epoch of the newest packet, to the client and to the server.
     newest: [(u64, u16); 2],
 }
@@ -41,6 +43,7 @@ impl Ledger {
             roots: Vec::new(),
             secrets: Vec::new(),
             asked: None,
+            answer: None,
             newest: [(0, 0); 2],
         };
         ledger.begin(root);
@@ -118,8 +121,9 @@ impl Ledger {
         let is_given = |secret: &&[u8; 32]| dh::public_of(secret) == part.public;
         let secret = self.secrets.iter().rev().find(is_given).expect("a part of its own");
         if part.epoch != self.epoch() + 1 {
-            return;
+            return assert_eq!(self.answer, Some(part.public), "one answer for one epoch");
         }
+        self.answer = Some(part.public);
         let asked = self.asked.expect("nobody asked");
         let shared = dh::agree(secret, &asked).expect("a good part");
         let mut root = self.roots.last().expect("there is epoch 0").0.clone();

@@ -175,5 +175,8 @@ impl Run {
         self.server.kill(id);
         told(self, "it is gone", 0, false);
         self.describe(id, b"");
+        let moves = 2 * 7 * players as u64 * (self.scenario.shards as u64 - 1);
+        // One who is still on the way is not taken anywhere else.
+        assert!(2 * self.handed_over() >= moves, "{} of {moves} moves", self.handed_over());
     }
 }
