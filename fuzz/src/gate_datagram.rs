@@ -2,14 +2,16 @@
 //! anything at all, while time passes and sessions come and go.
 //!
 //! What must hold for each datagram: at most one answer, an eighth of its size; a drop counted
-//! once; nobody gets in but who sends the very Connect of an honest attempt with a cookie of its
-//! own; and no id is given out twice at a time.
+//! once; nobody is told more than a cookie but who shows one that was made for this attempt at this
+//! address, and is young; nobody gets in but who sends the very Connect of an honest attempt with a
+//! cookie of its own; and no id is given out twice at a time.
 
 use super::bytes::Bytes;
 use super::people::{BOOT_S, PEOPLE, PROTOCOL_ID, TOKEN_KEY, people, server_keys};
 use super::random::Counting;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use tidelock::crypto::cookie::COOKIE_LIFETIME_MS;
 use tidelock::exchange::exchange;
 use tidelock::gate::{
     CoolDownRules, Gate, GateAction, GateConfig, HandshakeRates, Moment, TokenKey,
@@ -17,10 +19,13 @@ use tidelock::gate::{
 use tidelock::limits::DATAGRAM_MAX;
 use tidelock::metrics::Counters;
 use tidelock::time::Nanos;
-use tidelock::wire::{COOKIE_LEN, ConnectionId, Reply, packet_crc};
+use tidelock::wire::{COOKIE_LEN, Connect, ConnectionId, Reply, packet_crc};
 
 const NO_COOKIE: [u8; COOKIE_LEN] = [0; COOKIE_LEN];
 const STEPS: usize = 64;
+
+/// What a cookie is made for: an address, and the nonce and the key of an attempt.
+type Purpose = (SocketAddr, [u8; 8], [u8; 32]);
 
 struct World {
     gate: Gate,
@@ -28,6 +33,8 @@ struct World {
     entropy: Counting,
     at: Moment,
     cookies: [[u8; COOKIE_LEN]; PEOPLE],
+    /// All that were made, for what and when.
+    issued: BTreeMap<[u8; COOKIE_LEN], (Purpose, Nanos)>,
     /// Who has which session.
     live: BTreeMap<ConnectionId, usize>,
     confirmed: BTreeSet<ConnectionId>,
@@ -75,6 +82,7 @@ impl World {
             entropy,
             at: Moment { now, unix_s: BOOT_S + 10, tick: 600 },
             cookies: [NO_COOKIE; PEOPLE],
+            issued: BTreeMap::new(),
             live: BTreeMap::new(),
             confirmed: BTreeSet::new(),
         }
@@ -162,13 +170,31 @@ impl World {
         assert!(drops <= 1, "what is wrong with a datagram is counted once");
         assert!(length * 8 <= datagram.len(), "{length} bytes for {}", datagram.len());
         let reply = Reply::read(PROTOCOL_ID, &out[..length]).expect("the gate writes good packets");
-        match (reply, by) {
-            (Reply::Cookie(packet), Some((who, _))) => self.cookies[who] = packet.cookie,
-            (Reply::Cookie(_), None) => {}
+        let asked = Connect::read(datagram).expect("nothing else is answered");
+        let purpose = (from, *asked.client_nonce(), *asked.client_ephemeral());
+        let issued = self.issued.get(asked.cookie());
+        let is_shown = issued.is_some_and(|&(of, at)| {
+            of == purpose && self.at.now.since(at) <= Nanos::from_ms(COOKIE_LIFETIME_MS)
+        });
+        match reply {
+            Reply::Cookie(packet) => {
+                assert!(!is_shown, "it has a good one");
+                assert_eq!(packet.client_nonce, purpose.1);
+                let before = self.issued.insert(packet.cookie, (purpose, self.at.now));
+                assert_eq!(before, None, "a cookie is made twice");
+                if let Some((who, _)) = by {
+                    self.cookies[who] = packet.cookie;
+                }
+            }
             // Whoever has a good cookie is told what is wrong with the token.
-            (Reply::Denied(_), _) => assert_eq!(drops, 1, "a denial is counted once"),
-            (Reply::Accepted(_), by) => {
-                assert!(by.is_some_and(|(_, is_good)| is_good), "an answer to nobody");
+            Reply::Denied(packet) => {
+                assert_eq!(drops, 1, "a denial is counted once");
+                assert!(is_shown, "{:?} to somebody without a cookie", packet.reason);
+                assert_eq!(packet.client_nonce, purpose.1);
+            }
+            Reply::Accepted(packet) => {
+                assert!(is_shown && by.is_some_and(|(_, is_good)| is_good), "an answer to nobody");
+                assert_eq!(packet.client_nonce, purpose.1);
             }
         }
         if let GateAction::Accept { admission, replaces, shard, .. } = action {

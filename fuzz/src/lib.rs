@@ -12,6 +12,7 @@ pub mod ack_block;
 mod bytes;
 pub mod client_plaintext;
 pub mod config;
+mod ends;
 pub mod gate_datagram;
 pub mod header;
 mod ledger;

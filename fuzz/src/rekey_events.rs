@@ -7,58 +7,24 @@
 //! network is good: both ends go on to the next epoch, or have ended for want of an answer.
 
 use super::bytes::Bytes;
+use super::ends::{Ends, TICK_MS};
 use super::ledger::Ledger;
-use super::pair::snapshot;
 use super::random::Counting;
-use super::server::handshake;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
-use tidelock::client::{Client, ClientError, Scratch, State};
-use tidelock::connection::{
-    Admission, BudgetRange, CloseReason, RekeyPolicy, Rules, Sessions, SessionsConfig, Sink, Slot,
-};
-use tidelock::crypto::secret::Secret;
-use tidelock::limits::{DATAGRAM_MAX, REKEY_HOLD_MS, REKEY_SECONDS_MIN, TAG_LEN};
-use tidelock::metrics::{Counter, Counters, DropReason};
+use tidelock::client::State;
+use tidelock::connection::{CloseReason, RekeyPolicy};
+use tidelock::limits::{REKEY_HOLD_MS, REKEY_SECONDS_MIN};
 use tidelock::time::{Entropy, Nanos};
-use tidelock::units::EntityId;
-use tidelock::wire::{
-    Channel, ConnectionId, DisconnectReason, FLAGS_AT, Flags, InputFrame, Writer, put_message,
-    to_client,
-};
+use tidelock::wire::{DisconnectReason, FLAGS_AT, Flags};
 
 const STEPS: usize = 200;
 /// Datagrams under way at a time; more are lost.
 const FLYING_MAX: usize = 32;
 const HOLD: Nanos = Nanos::from_ms(REKEY_HOLD_MS);
-const TICK_MS: u64 = 17;
 /// From one rekey to the end of the next on a good network, in ticks of a tenth of a second: the
 /// age of the keys with its jitter, waiting for a secret, and some round trips. Twice, as the first
 /// may be one that had begun.
 const MEETING_TICKS: u64 = 2 * (REKEY_SECONDS_MIN as u64 * 10 * 9 / 8 + 2 + 40);
-
-#[derive(Default)]
-struct Told {
-    has_entered: bool,
-    closed: Option<CloseReason>,
-    keys: Vec<(u16, [u8; 32])>,
-}
-
-impl Sink for Told {
-    fn confirmed(&mut self, _: Slot) {}
-    fn enter(&mut self, _: Slot) {
-        self.has_entered = true;
-    }
-    fn input(&mut self, _: Slot, _: u32, _: InputFrame) {}
-    fn acked(&mut self, _: Slot, _: u64) {}
-    fn closed(&mut self, _: Slot, reason: CloseReason) {
-        self.closed = Some(reason);
-    }
-    fn rekeyed(&mut self, _: Slot, epoch: u16, key: &Secret) -> bool {
-        self.keys.push((epoch, *key.bytes()));
-        true
-    }
-}
 
 /// What is known of one end as a receiver.
 #[derive(Clone, Copy, Default)]
@@ -71,16 +37,8 @@ struct Ear {
 }
 
 struct World {
-    sessions: Sessions,
-    counters: Counters,
-    told: Told,
-    client: Client,
-    scratch: Scratch,
+    ends: Ends,
     entropy: Counting,
-    id: ConnectionId,
-    address: SocketAddr,
-    now: Nanos,
-    tick: u32,
     ledger: Ledger,
     /// Packets of the ledger.
     flying: VecDeque<usize>,
@@ -93,7 +51,7 @@ pub fn run(data: &[u8]) {
     let mut bytes = Bytes(data);
     let mut world = World::new();
     for _ in 0..STEPS {
-        if bytes.is_empty() || world.has_ended() {
+        if bytes.is_empty() || world.ends.has_ended() {
             break;
         }
         world.step(&mut bytes);
@@ -107,56 +65,17 @@ pub fn run(data: &[u8]) {
 impl World {
     /// Somebody in the world, whose keys are worn after five seconds.
     fn new() -> Self {
-        let (client, root, id, now) = handshake();
-        let config = SessionsConfig {
-            socket_index: id.socket(),
-            capacity: usize::from(id.slot()) + 1,
-            tick_hz: 60,
-            seed: 9,
-            path_secret: [1, 2],
-            budget: BudgetRange::default(),
-            rules: Rules::default(),
-            rekey: RekeyPolicy::new(u64::MAX, REKEY_SECONDS_MIN),
-        };
-        let address = SocketAddr::from(([203, 0, 113, 7], 40_000));
-        let mut sessions = Sessions::new(config);
-        let admission = Admission {
-            id,
-            address,
-            player: 42,
-            client_to_server: root.client_to_server(0),
-            server_to_client: root.server_to_client(0),
-            root: root.clone(),
-            examiner: None,
-            spawn: None,
-            entity: EntityId::from_parts(1, 1),
-            seat: 0,
-            heir: false,
-            accepted_at: now,
-        };
-        sessions.admit_session(admission).expect("the slot is free");
+        let (ends, root) = Ends::new(RekeyPolicy::new(u64::MAX, REKEY_SECONDS_MIN));
         let mut world = Self {
-            sessions,
-            counters: Counters::default(),
-            told: Told::default(),
-            client,
-            scratch: Scratch::default(),
+            ends,
             entropy: Counting(3),
-            id,
-            address,
-            now,
-            tick: 0,
             ledger: Ledger::new(root),
             flying: VecDeque::new(),
             ears: [Ear::default(); 2],
         };
         (0..20).for_each(|_| world.heal(TICK_MS));
-        assert_eq!(world.client.state(), State::InWorld);
+        assert_eq!(world.ends.client.state(), State::InWorld);
         world
-    }
-
-    fn has_ended(&self) -> bool {
-        self.told.closed.is_some() || matches!(self.client.state(), State::Closed(_))
     }
 
     /// Low bits what, high bits to which datagram.
@@ -190,10 +109,10 @@ impl World {
 
     /// The client takes part if it was asked.
     fn answer(&mut self) {
-        if self.client.is_rekey_requested() {
+        if self.ends.client.is_rekey_requested() {
             let secret = self.entropy.bytes();
             self.ledger.give(secret);
-            self.client.answer_rekey(secret, self.now);
+            self.ends.client.answer_rekey(secret, self.ends.now);
         }
     }
 
@@ -209,59 +128,36 @@ impl World {
     fn meet(&mut self) {
         let before = self.ledger.epoch();
         for _ in 0..MEETING_TICKS {
-            if self.has_ended() {
+            if self.ends.has_ended() {
                 break;
             }
-            let epochs = self.sessions.epochs(self.id.slot());
-            let client = self.client.key_epoch();
+            let epochs = self.ends.sessions.epochs(self.ends.slot());
+            let client = self.ends.client.key_epoch();
             if client > before && epochs == Some((client, client)) {
                 return;
             }
             self.heal(100);
         }
-        assert!(self.has_ended(), "the keys of {before} stay for ever");
-        let by_server = self.told.closed;
+        assert!(self.ends.has_ended(), "the keys of {before} stay for ever");
+        let by_server = self.ends.told.closed;
         assert!(by_server != Some(CloseReason::Violation), "the client is honest");
         let blamed = CloseReason::Peer(DisconnectReason::Violation);
         assert!(by_server != Some(blamed), "the server is honest");
     }
 
     fn pass_ms(&mut self, ms: u64) {
-        self.now = self.now.plus(Nanos::from_ms(ms));
-        self.serve();
-        if self.client.state() == State::InWorld {
-            self.client.set_input(InputFrame { yaw: self.tick as u16, ..InputFrame::default() });
+        self.ends.now = self.ends.now.plus(Nanos::from_ms(ms));
+        self.ends.sessions.supply_secrets(&mut self.entropy);
+        for datagram in self.ends.serve() {
+            self.leave(false, &datagram);
         }
-        let mut out = [0; DATAGRAM_MAX];
-        while let Some(length) = self.client.poll_transmit(self.now, &mut out) {
-            self.leave(true, &out[..length]);
-            assert_eq!(self.ledger.sealing(true), self.client.key_epoch());
-        }
-    }
-
-    fn serve(&mut self) {
-        self.tick += 1;
-        let (now, slot) = (self.now, self.id.slot());
-        let mut out = [0; DATAGRAM_MAX];
-        self.sessions.supply_secrets(&mut self.entropy);
-        if self.told.has_entered
-            && let Some(begun) = self.sessions.begin(slot, Channel::Unreliable, now, &mut out)
-        {
-            let mut writer = Writer::new(&mut out[begun.body..DATAGRAM_MAX - TAG_LEN]);
-            let mut body = [0; 60];
-            let length = snapshot(self.tick).write(&mut body);
-            put_message(&mut writer, to_client::DELTA_SYNC, |it| it.slice(&body[..length]));
-            let end = begun.body + writer.position();
-            let length = self.sessions.seal(slot, &mut out, end);
-            self.leave(false, &out[..length]);
-        }
-        loop {
-            let Self { sessions, counters, told, .. } = self;
-            let Some(packet) = sessions.poll_control(now, &mut out, counters, told) else { break };
-            self.leave(false, &out[..packet.length]);
-        }
-        for (epoch, key) in self.told.keys.drain(..) {
+        for (epoch, key) in self.ends.told.keys.drain(..) {
             assert_eq!(key, self.ledger.server_to_client(epoch), "the gate is told another key");
+        }
+        self.ends.play();
+        while let Some(datagram) = self.ends.client_says() {
+            self.leave(true, &datagram);
+            assert_eq!(self.ledger.sealing(true), self.ends.client.key_epoch());
         }
     }
 
@@ -280,29 +176,10 @@ impl World {
 
     /// Epoch of what the client opens, and of what the server opens.
     fn epochs(&self) -> [Option<u16>; 2] {
-        let server = self.sessions.epochs(self.id.slot()).map(|(open, _)| open);
-        let has_client = !matches!(self.client.state(), State::Closed(_));
-        [has_client.then(|| self.client.key_epoch()), server]
-    }
-
-    /// Hands a datagram to one end. `Err` says whether its key is why it was refused.
-    fn hand_over(&mut self, to_server: bool, datagram: &mut [u8]) -> Result<(), bool> {
-        if !to_server {
-            let heard = self.client.handle_datagram(self.now, datagram, &mut self.scratch);
-            let Err(error) = heard else { return Ok(()) };
-            assert!(!error.is_after_open(), "the server is honest: {error:?}");
-            return Err(matches!(error, ClientError::Epoch | ClientError::Open));
-        }
-        let Self { sessions, counters, told, now, address, .. } = self;
-        let opened = counters.read(Counter::PacketsOpened);
-        let by_key = |it: &Counters| it.dropped(DropReason::Epoch) + it.dropped(DropReason::Open);
-        let refused = by_key(counters);
-        sessions.handle_datagram(*now, *address, datagram, counters, told);
-        for reason in [DropReason::Malformed, DropReason::Unexpected, DropReason::FalseAck] {
-            assert_eq!(counters.dropped(reason), 0, "{reason:?}: the client is honest");
-        }
-        let is_opened = counters.read(Counter::PacketsOpened) > opened;
-        if is_opened { Ok(()) } else { Err(by_key(counters) > refused) }
+        let Ends { sessions, client, .. } = &self.ends;
+        let server = sessions.epochs(self.ends.slot()).map(|(open, _)| open);
+        let has_client = !matches!(client.state(), State::Closed(_));
+        [has_client.then(|| client.key_epoch()), server]
     }
 
     /// A packet arrives as it was sent, for the first time or again.
@@ -312,7 +189,7 @@ impl World {
         let (was_accepted, mut datagram) = (sealed.is_accepted, sealed.bytes.clone());
         let side = usize::from(to_server);
         let before = self.epochs();
-        let result = self.hand_over(to_server, &mut datagram);
+        let result = self.ends.hand_over(to_server, &mut datagram);
         let after = self.epochs();
         let Some(current) = before[side] else {
             return assert!(result.is_err(), "who has ended hears nothing");
@@ -323,11 +200,11 @@ impl World {
             self.ledger.packets[packet].is_accepted = true;
             let is_late = epoch + 1 == current;
             assert!(epoch == current || epoch == current + 1 || is_late, "{epoch} in {current}");
-            let in_grace = sequence < ear.first && self.now.since(ear.turned) < HOLD;
+            let in_grace = sequence < ear.first && self.ends.now.since(ear.turned) < HOLD;
             assert!(!is_late || in_grace, "{sequence} is accepted after its time");
             if epoch > current {
                 assert!(after[side].is_none_or(|it| it == epoch), "it does not turn");
-                (ear.first, ear.turned) = (sequence, self.now);
+                (ear.first, ear.turned) = (sequence, self.ends.now);
             }
             ear.newest = ear.newest.max(sequence);
         } else {
@@ -362,7 +239,7 @@ impl World {
             return self.deliver(packet);
         }
         let before = self.epochs();
-        assert!(self.hand_over(to_server, &mut datagram).is_err(), "a forgery is accepted");
+        assert!(self.ends.hand_over(to_server, &mut datagram).is_err(), "a forgery is accepted");
         assert_eq!(before, self.epochs(), "a forgery turns the keys");
     }
 }

@@ -163,23 +163,17 @@ impl Server {
         let own = OwnState {
             id: EntityId::from_parts(1000, 1),
             position: [100.0, 200.0, 0.0],
-            velocity: [0.0; 3],
-            yaw: 0,
-            animation: 0,
             flags: 1,
             health: 255,
             mana: 255,
-            faction: 0,
-            effects: 0,
+            ..OwnState::default()
         };
         let head = SnapshotHead {
             tick: self.tick,
-            last_processed_input: 0,
             base_age,
-            removals: 0,
             entries: rest.first().map_or(0, |count| count % 8),
             own: Some(own),
-            relations: None,
+            ..SnapshotHead::default()
         };
         let mut front = [0; 60];
         let length = head.write(&mut front);

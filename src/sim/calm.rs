@@ -3,6 +3,7 @@
 use super::checks::{Finding, Verdict};
 use super::hostile::Hostile;
 use super::plan::Plan;
+use super::player::Player;
 use super::sometimes;
 use super::universe::Universe;
 use crate::limits::VISIBLE_MAX;
@@ -47,7 +48,8 @@ impl Universe {
         self.writes = false;
         self.wait(DELIVERED_WITHIN, 1, Self::letters_there)?;
         if self.plan.rekeys {
-            let begun: Vec<_> = self.players.iter().map(|player| player.key_epoch()).collect();
+            let keys = |player: &Player| (player.tally.logins, player.key_epoch());
+            let begun: Vec<_> = self.players.iter().map(keys).collect();
             self.wait(REKEYED_WITHIN, 1, |universe| universe.everybody_rekeyed(&begun))?;
         }
         if self.plan.is_patient && self.hostile.iter().any(Hostile::is_patient) {
@@ -57,13 +59,14 @@ impl Universe {
         Ok(())
     }
 
-    /// Whether everybody has had other keys than those of `begun`, and turned to them.
-    fn everybody_rekeyed(&mut self, begun: &[u16]) -> Verdict {
-        for (player, begun) in self.players.iter().zip(begun) {
-            let epoch = player.key_epoch();
-            if epoch == *begun || player.is_rekeying() {
-                let what = format!("player {}: epoch {epoch}, then {begun}", player.number);
-                return Err(("rekeys complete", what));
+    /// Whether everybody has turned to later keys than those of `begun`, in the same session: that
+    /// of so many logins.
+    fn everybody_rekeyed(&mut self, begun: &[(u64, u16)]) -> Verdict {
+        for (player, &(logins, epoch)) in self.players.iter().zip(begun) {
+            let now = (player.tally.logins, player.key_epoch());
+            if now.0 != logins || now.1 <= epoch || player.is_rekeying() {
+                let what = format!("logins and epoch {now:?}, and {:?} before", (logins, epoch));
+                return Err(("rekeys complete", format!("player {}: {what}", player.number)));
             }
         }
         Ok(())

@@ -4,7 +4,7 @@
 //! The game writes to hostile peers, too, so that those who take nothing have something to refuse.
 //! Called by `universe` once per tick.
 
-use super::checks::{To, Verdict};
+use super::checks::{LETTER_HEAD_LEN, LETTERS, To, Verdict};
 use super::sometimes;
 use super::universe::Universe;
 use crate::client::SendError;
@@ -19,8 +19,8 @@ impl Universe {
     pub(super) fn correspond(&mut self) -> Verdict {
         for number in 0..self.players.len() {
             if self.writes {
-                self.write_up(number);
-                self.write_down(number);
+                self.write_up(number)?;
+                self.write_down(number)?;
             }
             self.read(number)?;
         }
@@ -35,7 +35,7 @@ impl Universe {
         let channel = dice.pick(&[Channel::ReliableOrdered, Channel::ReliableUnordered]);
         let most = most - RELIABLE_HEAD_LEN;
         let length = match dice.below(100) {
-            0..60 => dice.between(20, 200),
+            0..60 => dice.between(LETTER_HEAD_LEN as u64, 200),
             60..85 => dice.between(200, 1_500),
             85..98 => dice.between(1_500, 8_000),
             _ => dice.between(most as u64 / 2, most as u64),
@@ -43,26 +43,26 @@ impl Universe {
         is_time.then_some((channel, length as usize))
     }
 
-    fn write_up(&mut self, number: usize) {
-        let Some((channel, length)) = self.draft(MESSAGE_MAX_TO_SERVER) else { return };
+    fn write_up(&mut self, number: usize) -> Verdict {
+        let Some((channel, length)) = self.draft(MESSAGE_MAX_TO_SERVER) else { return Ok(()) };
         let now = self.clock.now();
         let player = &mut self.players[number];
         let whose = (player.number, player.tally.logins as u32);
         let body = self.letters.write(whose, To::Server, channel, length);
         let result = player.write(now, channel, &body);
-        self.note_written(whose.0, To::Server, channel, result);
+        self.note_written(whose.0, To::Server, channel, result)
     }
 
-    fn write_down(&mut self, number: usize) {
-        let Some((channel, length)) = self.draft(MESSAGE_MAX_TO_CLIENT) else { return };
+    fn write_down(&mut self, number: usize) -> Verdict {
+        let Some((channel, length)) = self.draft(MESSAGE_MAX_TO_CLIENT) else { return Ok(()) };
         let player = &self.players[number];
         let whose = (player.number, player.tally.logins as u32);
         // What it was told by a server that is gone may be somebody else's name by now.
         let entity = player.entity().filter(|id| self.bodies.get(id) == Some(&whose.0));
-        let (Some(entity), Some(host)) = (entity, &mut self.host) else { return };
+        let (Some(entity), Some(host)) = (entity, &mut self.host) else { return Ok(()) };
         let body = self.letters.write(whose, To::Client, channel, length);
         let result = host.write(entity, channel, &body);
-        self.note_written(whose.0, To::Client, channel, result);
+        self.note_written(whose.0, To::Client, channel, result)
     }
 
     fn note_written(
@@ -71,13 +71,18 @@ impl Universe {
         to: To,
         channel: Channel,
         result: Result<u16, SendError>,
-    ) {
+    ) -> Verdict {
         match result {
             Ok(_) => self.letters.given(player, to, channel),
-            Err(error) => {
-                self.sometimes.note(sometimes::WINDOW_FULL, (error == SendError::Window).into());
+            Err(SendError::Window) => self.sometimes.note(sometimes::WINDOW_FULL, 1),
+            // There is no session at present, or it has no room yet.
+            Err(SendError::NoSession | SendError::Opening | SendError::NoMemory) => {}
+            Err(error @ (SendError::TooLong | SendError::NotAllowed)) => {
+                let what = format!("player {player}, to {to:?} on {channel:?}: {error}");
+                return Err(("every message that keeps the rules is taken", what));
             }
         }
+        Ok(())
     }
 
     /// The player reads, unless it is busy; what it does not read makes the server wait.
@@ -98,10 +103,7 @@ impl Universe {
         let Some(host) = &mut self.host else { return Ok(()) };
         for (entity, channel, body) in host.take_letters() {
             let Some(&player) = self.bodies.get(&entity) else {
-                return Err((
-                    "reliable messages in order and exactly once",
-                    format!("a message from {entity:?}, which is nobody's"),
-                ));
+                return Err((LETTERS, format!("a message from {entity:?}, which is nobody's")));
             };
             // Hostile peers say what they like.
             if player <= self.players.len() as u64 {

@@ -129,6 +129,7 @@ impl Universe {
         self.sometimes.note(sometimes::CUT, deeds.cut);
         self.sometimes.note(sometimes::CLOGGED, deeds.clogged);
         self.sometimes.note(sometimes::DELIVERED, self.letters.delivered);
+        self.sometimes.note(sometimes::LONGEST, (self.letters.longest > 60 * 1_024).into());
         for hostile in &self.hostile {
             self.sometimes.note(sometimes::TICKET_USED, hostile.tally.refused);
             self.sometimes.note(sometimes::REKEY_REFUSED, hostile.tally.worn_out);

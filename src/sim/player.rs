@@ -66,23 +66,16 @@ struct Meanwhile {
 pub(crate) struct Tally {
     pub(crate) logins: u64,
     pub(crate) joined: u64,
-    pub(crate) snapshots: u64,
     pub(crate) stale: u64,
-    pub(crate) replays: u64,
     pub(crate) moved: u64,
-    pub(crate) advice: u64,
     pub(crate) timed_out: u64,
-    pub(crate) refused: u64,
     pub(crate) shard_lost: u64,
-    pub(crate) disconnected: u64,
-    pub(crate) compared: u64,
     pub(crate) resumed: u64,
     pub(crate) resumed_elsewhere: u64,
     pub(crate) found_again: u64,
     pub(crate) rekeyed: u64,
     pub(crate) rekeyed_elsewhere: u64,
     pub(crate) rekeyed_moving: u64,
-    pub(crate) expired: u64,
 }
 
 impl Player {
@@ -121,12 +114,13 @@ impl Player {
             self.back_at = self.back_at.max(now.plus(PAUSE));
             match reason {
                 CloseReason::TimedOut => self.tally.timed_out += 1,
-                CloseReason::Refused(_) => self.tally.refused += 1,
                 CloseReason::Disconnected(DisconnectReason::ShardLost) => {
                     self.tally.shard_lost += 1;
                 }
-                CloseReason::Disconnected(_) => self.tally.disconnected += 1,
-                CloseReason::Left | CloseReason::WornOut => {}
+                CloseReason::Disconnected(_)
+                | CloseReason::Refused(_)
+                | CloseReason::Left
+                | CloseReason::WornOut => {}
             }
         }
         self.client.is_none() && now >= self.back_at
@@ -152,7 +146,6 @@ impl Player {
         self.tally.logins += 1;
         self.leaves = false;
         (self.rekey, self.epoch) = (None, 0);
-        self.tally.compared += self.sight.compared;
         self.sight = Sight::default();
         self.once = Once::default();
         self.nonces = Nonces::default();
@@ -326,7 +319,6 @@ impl Player {
         let Some(client) = &self.client else { return Ok(()) };
         match event {
             Event::Snapshot(applied) => {
-                self.tally.snapshots += 1;
                 let look = Look::of(client.world());
                 self.sight.applied((applied.tick, applied.breaches), &look, truth)?;
                 Holdings.client(client.memory_bytes())?;
@@ -351,12 +343,10 @@ impl Player {
                 Ok(())
             }
             Event::Advice(denied) => {
-                self.tally.advice += 1;
                 // Most get another ticket at once; some are stubborn.
                 let is_useless = matches!(denied.reason, Denial::TokenExpired | Denial::TokenUsed);
                 if is_useless && self.dice.percent(60) {
                     (self.client, self.resumes) = (None, None);
-                    self.tally.expired += 1;
                     self.back_at = self.back_at.max(now.plus(PAUSE));
                 }
                 Ok(())
@@ -374,7 +364,6 @@ impl Player {
     /// What the network may be to blame for. The rest is the server's fault.
     fn excuse(&mut self, reason: ClientError) -> Verdict {
         use ClientError::{Attempt, Connection, Crc, Epoch, Handshake, Noise, Open, Replay, Size};
-        self.tally.replays += u64::from(reason == Replay);
         let is_late = matches!(reason, Replay | Connection | Attempt | Epoch);
         let is_spoilt =
             matches!(reason, Size | ClientError::Header | Handshake | Crc | Noise | Open);

@@ -105,6 +105,8 @@ conditions! {
     REKEY_REFUSED = "who refuses new keys is ended",
     /// Bytes for the game, or from it, arrived.
     DELIVERED = "a reliable message arrives",
+    /// Nearly as long as there are any.
+    LONGEST = "a reliable message of more than 60 KiB arrives",
     /// A packet with a part of a message left the server, or came to it.
     PART = "a message goes in parts",
     /// A compressed packet left the server.

@@ -13,10 +13,10 @@ use crate::time::Entropy;
 use crate::wire::Channel;
 use std::collections::{BTreeMap, BTreeSet};
 
-const CHECK: &str = "reliable messages in order and exactly once";
+pub(crate) const CHECK: &str = "reliable messages in order and exactly once";
 const CALM: &str = "reliable messages all arrive";
 /// Bytes of player, session, number, way, style.
-pub(crate) const HEAD: usize = 20;
+pub(crate) const HEAD_LEN: usize = 20;
 
 /// Where letters go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,19 +60,19 @@ fn letter(
     (to, channel): (To, u8),
     length: usize,
 ) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(length.max(HEAD));
+    let mut bytes = Vec::with_capacity(length.max(HEAD_LEN));
     bytes.extend(player.to_le_bytes());
     bytes.extend(session.to_le_bytes());
     bytes.extend(number.to_le_bytes());
     bytes.extend([to as u8, channel, 0, 0]);
     let mut dice = Dice::new(player ^ u64::from(session) << 40, u64::from(number) + 77);
     // Every other one is dull, so that it becomes shorter under compression.
-    let fill = bytes.len()..length.max(HEAD);
+    let fill = bytes.len()..length.max(HEAD_LEN);
     if number.is_multiple_of(2) {
         bytes.extend(fill.map(|at| (at / 100) as u8));
     } else {
         bytes.resize(fill.end, 0);
-        dice.fill(&mut bytes[HEAD..]);
+        dice.fill(&mut bytes[HEAD_LEN..]);
     }
     bytes
 }
@@ -111,7 +111,7 @@ impl Letters {
     ) -> Verdict {
         let wrong = |what: String| Err((CHECK, format!("player {player}, {channel:?}: {what}")));
         let to = if session.is_some() { To::Client } else { To::Server };
-        let Some((head, _)) = body.split_first_chunk::<HEAD>() else {
+        let Some((head, _)) = body.split_first_chunk::<HEAD_LEN>() else {
             return wrong(format!("{} bytes that nobody gave", body.len()));
         };
         let word = |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|byte| head[at + byte]));

@@ -13,7 +13,7 @@ mod sight;
 
 pub(crate) use holdings::Holdings;
 pub(crate) use ledger::Ledger;
-pub(crate) use letters::{Letters, To};
+pub(crate) use letters::{CHECK as LETTERS, HEAD_LEN as LETTER_HEAD_LEN, Letters, To};
 pub(crate) use motion::Motion;
 pub(crate) use nonces::Nonces;
 pub(crate) use once::Once;

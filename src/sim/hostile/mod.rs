@@ -210,7 +210,7 @@ impl Hostile {
     pub(crate) fn handle(&mut self, now: Nanos, datagram: &mut [u8], server: usize) -> Verdict {
         self.has_heard = true;
         if let Replay::Again(used_at, attempt) = &mut self.replay {
-            self.tally.refused += u64::from(attempt.is_denied(datagram));
+            self.tally.refused += u64::from(attempt.is_refused_as_used(datagram));
             if attempt.handle(datagram).is_some() && *used_at == server {
                 return Err((GOOD_ONCE, format!("peer {} came back with it twice", self.number)));
             }

@@ -8,7 +8,7 @@ use crate::crypto::schedule::Root;
 use crate::limits::{ACK_BLOCK_LEN, DATAGRAM_MAX, HEADER_LEN, SEQUENCE_MAX, TAG_LEN};
 use crate::time::{Entropy, Nanos};
 use crate::wire::{
-    Accepted, AckBlock, Channel, ClientOffer, ConnectRequest, ConnectionId, ControlMessage,
+    Accepted, AckBlock, Channel, ClientOffer, ConnectRequest, ConnectionId, ControlMessage, Denial,
     DisconnectReason, Flags, Header, Messages, NOISE_MESSAGE_1_LEN, PublicToken, Reply, Status,
     Writer, control_kind, read_resume_ticket,
 };
@@ -41,6 +41,7 @@ pub(crate) enum Heard {
 /// Before there is a session.
 pub(crate) struct Attempt {
     request: ConnectRequest,
+    nonce: [u8; 8],
     initiator: Initiator,
     message: [u8; NOISE_MESSAGE_1_LEN],
     protocol_id: u64,
@@ -79,7 +80,8 @@ impl Attempt {
         )
         .ok()?;
         let protocol_id = ticket.protocol_id;
-        Some(Self { request, initiator, message, protocol_id, cookie: [0; 48], next: Nanos(0) })
+        let (cookie, next) = ([0; 48], Nanos(0));
+        Some(Self { request, nonce, initiator, message, protocol_id, cookie, next })
     }
 
     /// The Connect, whether it is due or not.
@@ -103,9 +105,12 @@ impl Attempt {
         self.handle_reply(Reply::read(self.protocol_id, datagram).ok()?)
     }
 
-    /// Whether the datagram is a refusal that anybody could have made.
-    pub(crate) fn is_denied(&self, datagram: &[u8]) -> bool {
-        matches!(Reply::read(self.protocol_id, datagram), Ok(Reply::Denied(_)))
+    /// Whether the datagram refuses this attempt for a ticket that was used.
+    pub(crate) fn is_refused_as_used(&self, datagram: &[u8]) -> bool {
+        let Ok(Reply::Denied(denied)) = Reply::read(self.protocol_id, datagram) else {
+            return false;
+        };
+        denied.client_nonce == self.nonce && denied.reason == Denial::TokenUsed
     }
 
     fn handle_reply(&mut self, reply: Reply) -> Option<Session> {
