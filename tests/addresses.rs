@@ -3,24 +3,16 @@
 
 mod players;
 
-use players::{Folder, Player, config, pump_until, socket, start};
+use players::{Folder, Player, config, end, pump_until, socket, start, stats};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
-use tidelock::admin::{self, Request};
 use tidelock::client::State;
 use tidelock::metrics::{Counter, DropReason};
-use tidelock::report::Stats;
-use tidelock::server::Server;
 use tidelock::swarm::{Plan, SwarmConfig, conduct};
 use tidelock::wire::InputFrame;
 
 /// Half a second.
 const GAP_TICKS: u32 = 30;
-
-fn stats(server: &Server) -> Stats {
-    let socket = server.run_dir.admin_socket(server.address.port());
-    admin::ask(&socket, Request::Stats).expect("the server answers")
-}
 
 /// Plays until `ticks` more have been seen by all: an input for each.
 fn play(players: &mut [Player], ticks: u32, pump: impl Fn(&mut Player)) {
@@ -119,8 +111,7 @@ fn a_thief_who_copies_every_packet_gets_a_few_pings_and_the_player_notices_nothi
     assert_eq!((player.client.state(), player.client.statistics().errors_total()), {
         (State::InWorld, 0)
     });
-    server.stop();
-    server.join().expect("an orderly end");
+    end(server);
 }
 
 #[test]
@@ -140,6 +131,5 @@ fn bots_whose_addresses_change_all_the_time_play_on() {
     // The last ones may not have been noticed when everybody leaves.
     let noticed = stats(&server).counter(Counter::PathChanges);
     assert!(noticed <= seen.rebinds && noticed + 5 >= seen.rebinds, "{noticed}");
-    server.stop();
-    server.join().expect("an orderly end");
+    end(server);
 }

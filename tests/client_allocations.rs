@@ -88,23 +88,17 @@ fn body(tick: u32, out: &mut [u8; 1200]) -> usize {
     let own = OwnState {
         id: EntityId::from_parts(1, 1),
         position: [1.0; 3],
-        velocity: [0.0; 3],
-        yaw: 0,
-        animation: 0,
         flags: 1,
         health: 255,
         mana: 255,
-        faction: 0,
-        effects: 0,
+        ..OwnState::default()
     };
     let head = SnapshotHead {
         tick,
-        last_processed_input: 0,
         base_age: AGE as u8,
-        removals: 0,
         entries: VISIBLE,
         own: Some(own),
-        relations: None,
+        ..SnapshotHead::default()
     };
     let mut at = head.write(out);
     for slot in 0..VISIBLE {

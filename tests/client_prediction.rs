@@ -105,13 +105,10 @@ impl Simulation {
             id: EntityId::from_parts(3, 1),
             position: [x, y, z],
             velocity: [vx, vy, vz],
-            yaw: 0,
-            animation: 0,
             flags: flags::IS_ALIVE,
             health: 255,
             mana: 255,
-            faction: 0,
-            effects: 0,
+            ..OwnState::default()
         }
     }
 

@@ -3,26 +3,18 @@
 
 mod players;
 
-use players::{Folder, Player, config, pump_until, start};
+use players::{Folder, Pace, Player, config, end, pump_until, start, stats};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use tidelock::admin::{self, Request};
 use tidelock::client::{CloseReason, State, Ticket};
 use tidelock::config::ShardCount;
 use tidelock::keys::BackendKeys;
 use tidelock::metrics::Counter;
-use tidelock::report::Stats;
-use tidelock::server::Server;
 use tidelock::units::EntityId;
 use tidelock::wire::{Denial, DisconnectReason, InputFrame};
 
 const PLACE: [i32; 3] = [400_000, 400_000, 0];
 const ELSEWHERE: [i32; 3] = [401_000, 400_000, 0];
-
-fn stats(server: &Server) -> Stats {
-    let socket = server.run_dir.admin_socket(server.address.port());
-    admin::ask(&socket, Request::Stats).expect("the server answers")
-}
 
 fn own(player: &Player) -> (EntityId, [f32; 3]) {
     let own = player.client.world().own().expect("in the world");
@@ -38,10 +30,9 @@ fn walked(keys: &BackendKeys, server: SocketAddr, player: u64) -> Player {
     let mut players = vec![Player::new(keys, server, player, PLACE)];
     pump_until(&mut players, "the player is in the world", |players| is_inside(&players[0]));
     let from = own(&players[0]).1[0];
-    let mut last = Instant::now();
+    let mut pace = Pace::start();
     pump_until(&mut players, "the player walks", |players| {
-        if last.elapsed() > Duration::from_millis(16) {
-            last = Instant::now();
+        if pace.is_due() {
             let east = InputFrame { move_x: 127, move_y: 0, yaw: 0, buttons: 0 };
             players[0].client.set_input(east);
         }
@@ -78,10 +69,9 @@ fn a_newer_login_takes_over_the_entity_of_the_older_one() {
         players[0].client.state() == told && is_inside(&players[1])
     });
     assert_eq!(own(&players[1]), (entity, position));
-    let mut last = Instant::now();
+    let mut pace = Pace::start();
     pump_until(&mut players, "the newer session moves it", |players| {
-        if last.elapsed() > Duration::from_millis(16) {
-            last = Instant::now();
+        if pace.is_due() {
             let west = InputFrame { move_x: -127, move_y: 0, yaw: 0, buttons: 0 };
             players[1].client.set_input(west);
         }
@@ -91,8 +81,7 @@ fn a_newer_login_takes_over_the_entity_of_the_older_one() {
     assert_eq!(stats.counter(Counter::Replaced), 1);
     assert_eq!((stats.counter(Counter::Players), stats.counter(Counter::Entities)), (1, 1));
     assert_eq!(players[1].client.statistics().errors_total(), 0);
-    server.stop();
-    server.join().expect("an orderly end");
+    end(server);
 }
 
 #[test]
@@ -142,8 +131,7 @@ fn who_vanished_is_found_where_he_was_until_time_is_over() {
         players[0].client.world().visible() == 0
     });
     assert!(left.elapsed() < Duration::from_secs(2), "{:?}", left.elapsed());
-    server.stop();
-    server.join().expect("an orderly end");
+    end(server);
 }
 
 #[test]
@@ -177,8 +165,7 @@ fn a_killed_client_comes_back_with_its_ticket_and_nobody_else_does() {
     let stats = stats(&server);
     assert_eq!((stats.counter(Counter::TicketsUsed), stats.counter(Counter::Replaced)), (1, 1));
     assert_eq!(stats.counter(Counter::Entities), 1);
-    server.stop();
-    server.join().expect("an orderly end");
+    end(server);
 }
 
 #[test]
@@ -208,6 +195,5 @@ fn a_crowd_comes_back_at_once_and_everybody_finds_himself() {
         [Counter::TicketsUsed, Counter::Replaced, Counter::Entities].map(|it| stats.counter(it));
     assert_eq!((used, replaced, entities), (60, 60, 60));
     assert!(players.iter().all(|it| it.client.statistics().errors_total() == 0));
-    server.stop();
-    server.join().expect("an orderly end");
+    end(server);
 }

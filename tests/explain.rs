@@ -2,7 +2,7 @@
 
 mod players;
 
-use players::{Folder, Player, config, pump_until, start};
+use players::{Folder, Player, config, end, pump_until, start};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::mpsc;
@@ -78,8 +78,7 @@ impl Game {
     }
 
     fn end(self) {
-        self.server.stop();
-        self.server.join().expect("an orderly end");
+        end(self.server);
     }
 }
 

@@ -3,24 +3,10 @@
 
 mod players;
 
-use players::{Folder, Player, config, pump_until, start};
-use std::time::{Duration, Instant};
-use tidelock::admin::{self, Request};
+use players::{Folder, Pace, Player, config, end, pump_until, start, stats};
 use tidelock::client::State;
 use tidelock::metrics::{Counter, DropReason};
-use tidelock::report::Stats;
-use tidelock::server::Server;
 use tidelock::wire::InputFrame;
-
-fn stats(server: &Server) -> Stats {
-    let socket = server.run_dir.admin_socket(server.address.port());
-    admin::ask(&socket, Request::Stats).expect("the server answers")
-}
-
-fn end(server: Server) {
-    server.stop();
-    server.join().expect("an orderly end");
-}
 
 #[test]
 fn benchmarks_measure_the_way_there_and_back_where_they_are_on() {
@@ -72,11 +58,10 @@ fn a_player_for_whose_path_snapshots_are_too_long_plays_all_the_same() {
         players.iter().all(|player| player.client.state() == State::InWorld)
     });
     let before = players[1].client.world().own().expect("told").position;
-    let mut last = Instant::now();
+    let mut pace = Pace::start();
     pump_until(&mut players, "it moves, and sees its neighbours", |players| {
         let player = &mut players[1];
-        if last.elapsed() > Duration::from_millis(16) {
-            last = Instant::now();
+        if pace.is_due() {
             player.client.set_input(InputFrame { move_x: 127, ..InputFrame::default() });
         }
         let world = player.client.world();

@@ -2,6 +2,9 @@
 //! from the tables of `docs/PROTOCOL.md` by a program of its own: what the code writes is that, and
 //! it is read back. The table of who may say what is the same in the document and in the code.
 
+mod document;
+
+use document::{Blocks, CONNECTION, DOCUMENT, documented, hex, written};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use tidelock::crypto::aead::PacketKey;
@@ -12,32 +15,14 @@ use tidelock::units::EntityId;
 use tidelock::wire::snapshot::{EntityUpdate, OwnState, OwnUpdate};
 use tidelock::wire::*;
 
-const DOCUMENT: &str = include_str!("../docs/PROTOCOL.md");
-const CONNECTION: ConnectionId = ConnectionId(0x00ab_c103);
 const NONCE: u64 = 0x0102_0304_0506_0708;
 const PATH_NONCE: u64 = 0xFEDC_BA98_7654_3210;
 
 /// Direction (to the server?), channel, type.
 type Saying = (bool, u8, u8);
 
-fn hex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text
-        .chars()
-        .filter(|c| !c.is_whitespace())
-        .map(|c| c.to_digit(16).expect("hexadecimal") as u8)
-        .collect();
-    digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()
-}
-
 fn json(text: &str) -> Value {
     serde_json::from_str(text).expect("the vectors are JSON")
-}
-
-/// A block of chapter 12.
-fn documented(name: &str) -> Vec<u8> {
-    let rest = DOCUMENT.split_once(&format!("```hex {name}\n"));
-    let (_, rest) = rest.unwrap_or_else(|| panic!("no block {name}"));
-    hex(rest.split_once("```").expect("a closing fence").0)
 }
 
 struct Example {
@@ -50,36 +35,28 @@ struct Example {
     packet: Vec<u8>,
 }
 
-fn key(to_server: bool) -> PacketKey {
+fn key(blocks: &Blocks, to_server: bool) -> PacketKey {
     let name = if to_server { "c2s_key0" } else { "s2c_key0" };
-    PacketKey::new(documented(name).as_slice().try_into().expect("a key has 32 bytes"))
+    PacketKey::new(blocks[name].as_slice().try_into().expect("a key has 32 bytes"))
 }
 
 /// The examples, opened with the code.
 fn examples() -> Vec<Example> {
     let all = json(include_str!("vectors/messages.json"));
-    let rows = all["messages"].as_array().expect("a list");
+    let (rows, blocks) = (all["messages"].as_array().expect("a list"), documented());
     let examples = rows.iter().map(|row| {
         let field = |name: &str| row[name].as_str().unwrap_or_else(|| panic!("{row}: {name}"));
         let (name, to_server) = (field("name").to_owned(), field("from") == "client");
         let (plaintext, packet) = (hex(field("plaintext")), hex(field("packet")));
         let header = Header::read(&packet).expect("a good header");
         let mut opened = packet.clone();
-        let text = key(to_server).open(&mut opened).expect("it opens");
+        let text = key(&blocks, to_server).open(&mut opened).expect("it opens");
         assert_eq!(text, plaintext, "{name}");
         let has_block = header.flags.contains(Flags::ACKNOWLEDGMENT);
         let message = plaintext[if has_block { ACK_BLOCK_LEN } else { 0 }..].to_vec();
         Example { name, to_server, header, message, plaintext, packet }
     });
     examples.collect()
-}
-
-fn written(body: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
-    let mut out = [0; 1_170];
-    let mut writer = Writer::new(&mut out);
-    body(&mut writer);
-    let length = writer.finish().expect("the examples are small");
-    out[..length].to_vec()
 }
 
 /// What the messages of channel 3 say, but for the ticket.
@@ -200,7 +177,7 @@ fn made() -> BTreeMap<&'static str, Vec<u8>> {
     let ticket = hex(all["resume_ticket_plaintext"].as_str().expect("hexadecimal"));
     let ticket = read_resume_ticket(&ticket[ACK_BLOCK_LEN + 3..]).expect("a ticket");
     // That the code writes this is the business of `protocol_document`.
-    let snapshot = documented("snapshot_plaintext")[ACK_BLOCK_LEN..].to_vec();
+    let snapshot = documented()["snapshot_plaintext"][ACK_BLOCK_LEN..].to_vec();
     let game = [
         ("resume_ticket", written(|w| put_resume_ticket(w, &ticket))),
         ("enter_to_world", written(put_enter_to_world)),
@@ -217,7 +194,7 @@ fn made() -> BTreeMap<&'static str, Vec<u8>> {
 
 #[test]
 fn what_the_code_writes_is_what_the_examples_say() {
-    let mut made = made();
+    let (mut made, blocks) = (made(), documented());
     for Example { name, to_server, header, message, plaintext, packet } in examples() {
         let ours = made.remove(name.as_str()).unwrap_or_else(|| panic!("nobody makes {name}"));
         assert_eq!(ours, message, "{name}");
@@ -242,7 +219,7 @@ fn what_the_code_writes_is_what_the_examples_say() {
             writer.zeros(TAG_LEN);
         });
         assert_eq!(out.len(), HEADER_LEN + text.len() + TAG_LEN);
-        key(to_server).seal(&mut out);
+        key(&blocks, to_server).seal(&mut out);
         assert_eq!(out, packet, "{name}");
     }
     assert!(made.is_empty(), "without an example: {:?}", made.keys());

@@ -1,6 +1,9 @@
 //! The worked example of `docs/PROTOCOL.md` is executable: every block of hexadecimal in it is what
 //! the code produces, and it shows all of them.
 
+mod document;
+
+use document::{Blocks, CONNECTION, DOCUMENT, documented, hex, written};
 use std::collections::BTreeMap;
 use tidelock::crypto::aead::PacketKey;
 use tidelock::crypto::dh;
@@ -12,43 +15,20 @@ use tidelock::state::{Kind, QuantizedState, effects, flags};
 use tidelock::units::EntityId;
 use tidelock::wire::snapshot::{EntryBody, OwnState, SnapshotHead, write_entry_head};
 use tidelock::wire::{
-    Accepted, AckBlock, Channel, ClientOffer, Connect, ConnectionId, ControlMessage, DENIED_LEN,
-    Denial, DeniedPacket, DisconnectReason, Flags, Header, InputFrame, IntegrityRole, PublicToken,
+    Accepted, AckBlock, Channel, ClientOffer, Connect, ControlMessage, DENIED_LEN, Denial,
+    DeniedPacket, DisconnectReason, Flags, Header, InputFrame, IntegrityRole, PublicToken,
     RekeyPart, Status, Writer, buttons, put_enter_to_world, put_input_frames, put_message,
     put_resume_ticket, to_client,
 };
 
-const DOCUMENT: &str = include_str!("../docs/PROTOCOL.md");
-const CONNECTION: ConnectionId = ConnectionId(0x00ab_c103);
 const PROTOCOL_ID: u64 = 0x1122_3344_5566_7788;
 const TEST: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
-
-type Blocks = BTreeMap<String, Vec<u8>>;
-
-fn hex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text
-        .chars()
-        .filter(|c| !c.is_whitespace())
-        .map(|c| c.to_digit(16).expect("hexadecimal") as u8)
-        .collect();
-    digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()
-}
 
 /// 32 bytes to a line, four to a group: how the document shows them.
 fn shown(bytes: &[u8]) -> String {
     let group = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let line = |bytes: &[u8]| bytes.chunks(4).map(group).collect::<Vec<_>>().join(" ");
     bytes.chunks(32).map(line).collect::<Vec<_>>().join("\n")
-}
-
-/// The blocks of the document by the name behind the fence.
-fn documented() -> Blocks {
-    let blocks = DOCUMENT.split("```hex ").skip(1).map(|rest| {
-        let (name, rest) = rest.split_once('\n').expect("a line behind the fence");
-        let (text, _) = rest.split_once("```").expect("a closing fence");
-        (name.to_owned(), hex(text))
-    });
-    blocks.collect()
 }
 
 /// What an independent implementation of the same text has produced.
@@ -66,14 +46,6 @@ fn vectors() -> Blocks {
             .extend(outputs.filter_map(|(name, value)| Some((name.clone(), hex(value.as_str()?)))));
     }
     blocks
-}
-
-fn written(body: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
-    let mut out = [0; 1_170];
-    let mut writer = Writer::new(&mut out);
-    body(&mut writer);
-    let length = writer.finish().expect("the examples are small");
-    out[..length].to_vec()
 }
 
 fn sealed(key: &[u8], channel: Channel, sequence: u64, ack: bool, plaintext: &[u8]) -> Vec<u8> {

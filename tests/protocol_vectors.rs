@@ -4,6 +4,9 @@
 //! value in it is recomputed here from the inputs alone, through the code that the server and the
 //! clients run.
 
+mod document;
+
+use document::hex;
 use serde_json::Value;
 use tidelock::crypto::aead::PacketKey;
 use tidelock::crypto::cookie::{Attempt, CookieKeys, Origin};
@@ -140,12 +143,6 @@ impl Vectors {
         let connection = ConnectionId(self.number("connection_id") as u32);
         Header { connection, channel: Channel::Control, flags, sequence }
     }
-}
-
-fn hex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> =
-        text.chars().map(|c| c.to_digit(16).expect("hexadecimal") as u8).collect();
-    digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }
 
 /// Builds a sealed packet with the product, checks that the definition builds the same and opens

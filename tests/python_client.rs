@@ -6,14 +6,13 @@
 
 mod players;
 
-use players::{Folder, config, start};
+use players::{Folder, config, end, start, stats};
 use serde_json::Value;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use tidelock::admin::{self, Request};
 use tidelock::config::ShardCount;
 use tidelock::host::clock;
 use tidelock::host::entropy::OsEntropy;
@@ -134,8 +133,7 @@ fn independent_clients_join_walk_and_see_each_other() {
             assert_eq!(has_met, entity(result) != entity(other), "{result}");
         }
     }
-    server.stop();
-    server.join().expect("an orderly end");
+    end(server);
 }
 
 #[test]
@@ -150,11 +148,9 @@ fn an_independent_client_plays_on_with_new_keys_and_from_another_port() {
     assert!(number("key_epoch") >= 2, "{result}");
     assert_eq!(number("dropped"), 0, "{result}");
     assert!(number("snapshots") > 200 && number("last_processed_input") > 200, "{result}");
-    let stats = admin::ask(&server.run_dir.admin_socket(server.address.port()), Request::Stats);
-    let stats = stats.expect("the server answers");
+    let stats = stats(&server);
     assert_eq!(stats.counter(Counter::Confirmed), 1, "one session for all of it");
     assert_eq!(stats.counter(Counter::PathChanges), 1);
     assert_eq!(stats.dropped[DropReason::Epoch.name()], 0);
-    server.stop();
-    server.join().expect("an orderly end");
+    end(server);
 }

@@ -3,9 +3,7 @@
 
 mod players;
 
-use players::{Folder, Player, config, pump_until, start};
-use std::time::{Duration, Instant};
-use tidelock::admin::{self, Request};
+use players::{Folder, Pace, Player, config, end, pump_until, start, stats};
 use tidelock::client::{CloseReason, State};
 use tidelock::config::{Config, ShardCount};
 use tidelock::metrics::{Counter, DropReason};
@@ -31,10 +29,9 @@ fn players_join_move_and_see_each_other(io: &str) {
             .all(|p| p.client.state() == State::InWorld && p.client.world().visible() == 2)
     });
     let before = players[0].client.world().own().expect("in the world").position;
-    let mut last = Instant::now();
+    let mut pace = Pace::start();
     pump_until(&mut players, "the input moved the player", |players| {
-        if last.elapsed() > Duration::from_millis(16) {
-            last = Instant::now();
+        if pace.is_due() {
             players[0].client.set_input(east());
         }
         let own = players[0].client.world().own().expect("in the world");
@@ -56,8 +53,7 @@ fn players_join_move_and_see_each_other(io: &str) {
         players[2].client.state() == State::Closed(CloseReason::Left)
             && players[..2].iter().all(|p| p.client.world().visible() == 1)
     });
-    let admin_socket = server.run_dir.admin_socket(address.port());
-    let stats = admin::ask(&admin_socket, Request::Stats).expect("the server answers");
+    let stats = stats(&server);
     assert_eq!(stats.counter(Counter::Players), 2);
     assert_eq!(stats.counter(Counter::Confirmed), 3);
     assert_eq!(stats.backend, io);
@@ -65,6 +61,8 @@ fn players_join_move_and_see_each_other(io: &str) {
     for reason in [DropReason::Open, DropReason::Malformed, DropReason::Replay, DropReason::Crc] {
         assert_eq!(stats.dropped[reason.name()], 0, "{}", reason.name());
     }
+    let admin_socket = server.run_dir.admin_socket(address.port());
+    assert!(admin_socket.exists());
     server.stop();
     pump_until(&mut players, "the server says goodbye", |players| {
         let told = State::Closed(CloseReason::Disconnected(DisconnectReason::Maintenance));
@@ -103,10 +101,9 @@ fn players_of_three_shards_share_one_world_and_are_told_when_it_ends() {
     });
     let own = players[0].client.world().own().expect("in the world");
     let (id, from) = (own.id, own.position[0]);
-    let mut last = Instant::now();
+    let mut pace = Pace::start();
     pump_until(&mut players, "all others see the first move", |players| {
-        if last.elapsed() > Duration::from_millis(16) {
-            last = Instant::now();
+        if pace.is_due() {
             players[0].client.set_input(east());
         }
         players[1..].iter().all(|p| {
@@ -114,8 +111,7 @@ fn players_of_three_shards_share_one_world_and_are_told_when_it_ends() {
             seen.is_some_and(|seen| seen.state.x as f32 * 1.5625 > from + 200.0)
         })
     });
-    let admin_socket = server.run_dir.admin_socket(address.port());
-    let stats = admin::ask(&admin_socket, Request::Stats).expect("the server answers");
+    let stats = stats(&server);
     assert_eq!((stats.shards, stats.counter(Counter::Players)), (3, 6));
     let ticks_of_uptime = stats.uptime_ns / 16_000_000 + 2;
     assert!(stats.counter(Counter::Ticks) <= ticks_of_uptime, "a tick of three shards is one");
@@ -139,8 +135,7 @@ fn a_newer_login_replaces_the_older_one() {
         let told = State::Closed(CloseReason::Disconnected(DisconnectReason::Replaced));
         players[0].client.state() == told && players[1].client.state() == State::InWorld
     });
-    server.stop();
-    server.join().expect("an orderly end");
+    end(server);
 }
 
 #[test]
@@ -152,8 +147,7 @@ fn a_second_server_on_the_same_port_refuses_to_start() {
     config.server.run_dir = Some(folder.0.clone());
     let error = Server::start(&ServerOptions { config, dev: true }).map(drop).expect_err("refused");
     assert!(error.0.contains("in use") || error.0.contains("another"), "{error}");
-    server.stop();
-    server.join().expect("the first is not harmed");
+    end(server);
 }
 
 #[test]

@@ -4,9 +4,8 @@
 
 mod players;
 
-use players::{Folder, Player, config, pump_until, start};
+use players::{Folder, Pace, Player, config, end, pump_until, start, stats};
 use std::time::{Duration, Instant};
-use tidelock::admin::{self, Request};
 use tidelock::client::{CloseReason, State};
 use tidelock::config::ShardCount;
 use tidelock::limits::REKEY_SECONDS_MIN;
@@ -18,9 +17,8 @@ const PLAYERS: u64 = 6;
 const EPOCHS: u16 = 2;
 
 /// Every player walks east, one input per tick.
-fn walk(players: &mut [Player], last: &mut Instant) {
-    if last.elapsed() > Duration::from_millis(16) {
-        *last = Instant::now();
+fn walk(players: &mut [Player], pace: &mut Pace) {
+    if pace.is_due() {
         for player in players.iter_mut().filter(|p| p.client.state() == State::InWorld) {
             let frame = InputFrame { move_x: 127, move_y: 0, yaw: 16_384, buttons: 0 };
             player.client.set_input(frame);
@@ -45,9 +43,9 @@ fn players_move_on_while_their_keys_are_replaced_and_they_go_from_shard_to_shard
     let x = |player: &Player| player.client.world().own().expect("in the world").position[0];
     let before: Vec<_> = players.iter().map(x).collect();
     let start = players[0].client.world().tick();
-    let (mut last, mut round, mut shifted) = (Instant::now(), 0, Instant::now());
+    let (mut pace, mut round, mut shifted) = (Pace::start(), 0, Instant::now());
     pump_until(&mut players, "everybody has had new keys, and again", |players| {
-        walk(players, &mut last);
+        walk(players, &mut pace);
         if shifted.elapsed() > Duration::from_millis(700) {
             shifted = Instant::now();
             round += 1;
@@ -71,8 +69,7 @@ fn players_move_on_while_their_keys_are_replaced_and_they_go_from_shard_to_shard
         let world = player.client.world();
         assert_eq!(world.last_processed_input(), player.client.next_input() - 1);
     }
-    let admin_socket = server.run_dir.admin_socket(server.address.port());
-    let stats = admin::ask(&admin_socket, Request::Stats).expect("the server answers");
+    let stats = stats(&server);
     assert!(stats.counter(Counter::RekeysCompleted) >= PLAYERS * u64::from(EPOCHS));
     assert_eq!(stats.counter(Counter::RekeysFailed), 0);
     assert!(stats.counter(Counter::HandedOver) > 4);
@@ -88,6 +85,5 @@ fn players_move_on_while_their_keys_are_replaced_and_they_go_from_shard_to_shard
         let playing = all.iter().filter(|player| player.client.state() == State::InWorld).count();
         lost > 0 && lost + playing == all.len()
     });
-    server.stop();
-    server.join().expect("an orderly end");
+    end(server);
 }

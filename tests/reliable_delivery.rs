@@ -277,24 +277,12 @@ fn snapshot(tick: u32, last_processed_input: u32) -> SnapshotHead {
     let own = OwnState {
         id: EntityId::from_parts(1, 1),
         position: [1.0; 3],
-        velocity: [0.0; 3],
-        yaw: 0,
-        animation: 0,
         flags: 1,
         health: 255,
         mana: 255,
-        faction: 0,
-        effects: 0,
+        ..OwnState::default()
     };
-    SnapshotHead {
-        tick,
-        last_processed_input,
-        base_age: 0,
-        removals: 0,
-        entries: 0,
-        own: Some(own),
-        relations: None,
-    }
+    SnapshotHead { tick, last_processed_input, own: Some(own), ..SnapshotHead::default() }
 }
 
 /// A body that says which it is: some of them shrink when compressed, some do not.

@@ -2,11 +2,12 @@
 //! implementation of `docs/PROTOCOL.md`): what the code writes is what they say, and what they say
 //! is read back.
 
+mod document;
+
+use document::CONNECTION;
 use std::collections::BTreeMap;
 use tidelock::crypto::aead::PacketKey;
 use tidelock::wire::*;
-
-const CONNECTION: ConnectionId = ConnectionId(0x00ab_c103);
 
 fn vectors(text: &str) -> BTreeMap<String, Vec<u8>> {
     let json: serde_json::Value = serde_json::from_str(text).expect("the vectors are JSON");

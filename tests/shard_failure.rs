@@ -2,9 +2,8 @@
 
 mod players;
 
-use players::{Folder, Player, config, pump_until, start};
+use players::{Folder, Player, config, end, pump_until, start, stats};
 use std::time::Duration;
-use tidelock::admin::{self, Request};
 use tidelock::client::{CloseReason, State};
 use tidelock::config::ShardCount;
 use tidelock::keys::BackendKeys;
@@ -67,14 +66,12 @@ fn one_fails(name: &str, fault: Fault) {
     pump_until(&mut survivors, "two come back, to the replacement, and all see all", |players| {
         players.iter().all(|p| players_seen(p) == 5)
     });
-    let stats = admin::ask(&server.run_dir.admin_socket(server.address.port()), Request::Stats);
-    let stats = stats.expect("the server answers");
+    let stats = stats(&server);
     let lost = [Counter::ShardsLost, Counter::NpcsRespawned].map(|counter| stats.counter(counter));
     assert_eq!(lost, [1, 10]);
     assert_eq!(stats.counter(Counter::Entities), 6 + u64::from(NPCS), "all NPCs live again");
     assert!(survivors.iter().all(|p| p.client.statistics().errors_total() == 0));
-    server.stop();
-    server.join().expect("an orderly end");
+    end(server);
 }
 
 #[test]
@@ -85,9 +82,8 @@ fn players_who_are_moved_to_and_fro_play_on() {
     pump_until(&mut all, "six players on three shards see each other", |players| {
         players.iter().all(|p| players_seen(p) == 5)
     });
-    let admin_socket = server.run_dir.admin_socket(server.address.port());
     let handed_over = || {
-        let stats = admin::ask(&admin_socket, Request::Stats).expect("the server answers");
+        let stats = stats(&server);
         (stats.counter(Counter::HandedOver), stats.dropped)
     };
     for round in 0..6 {
@@ -112,8 +108,7 @@ fn players_who_are_moved_to_and_fro_play_on() {
     for reason in ["open", "replay", "unknown_connection", "malformed", "queue_full"] {
         assert_eq!(dropped[reason], 0, "{reason}");
     }
-    server.stop();
-    server.join().expect("an orderly end");
+    end(server);
 }
 
 #[test]
@@ -124,24 +119,21 @@ fn who_just_moved_and_knows_only_the_former_id_is_told_that_the_shard_is_lost() 
     pump_until(&mut all, "six players on three shards see each other", |players| {
         players.iter().all(|p| players_seen(p) == 5)
     });
-    let admin_socket = server.run_dir.admin_socket(server.address.port());
-    let stats = || admin::ask(&admin_socket, Request::Stats).expect("the server answers");
     server.shift(0, 1, 2);
     // Nobody reads meanwhile, and what came of the move is lost.
     for _ in 0..200 {
-        if stats().counter(Counter::HandedOver) == 2 {
+        if stats(&server).counter(Counter::HandedOver) == 2 {
             break;
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert_eq!(stats().counter(Counter::HandedOver), 2);
+    assert_eq!(stats(&server).counter(Counter::HandedOver), 2);
     all.iter_mut().for_each(Player::lose_arrivals);
     server.inject(1, Fault::Panic);
     pump_until(&mut all, "the players of the shard are told, those who came last as well", |all| {
         all.iter().filter(|player| is_told(player)).count() == 4
     });
-    server.stop();
-    server.join().expect("an orderly end");
+    end(server);
 }
 
 #[test]

@@ -3,9 +3,8 @@
 
 mod players;
 
-use players::{Folder, Player, config, pump_until, start};
+use players::{Folder, Player, config, end, pump_until, start, stats};
 use std::time::{Duration, Instant};
-use tidelock::admin::{self, Request};
 use tidelock::client::State;
 use tidelock::config::{ShardCount, Steering};
 use tidelock::keys::BackendKeys;
@@ -56,11 +55,6 @@ fn join(server: &Server, keys: &BackendKeys) -> Vec<Player> {
         })
     });
     players
-}
-
-fn stats(server: &Server) -> Stats {
-    let socket = server.run_dir.admin_socket(server.address.port());
-    admin::ask(&socket, Request::Stats).expect("the server answers")
 }
 
 /// What is counted once `settled`, or after 5 s.
@@ -114,11 +108,6 @@ fn check_nothing_is_lost(server: &Server, players: &mut [Player]) {
         let missed = seen.missed_ticks - seen.stale_snapshots;
         assert_eq!(missed, 0, "a snapshot for every tick, of {}", seen.snapshots);
     }
-}
-
-fn end(server: Server) {
-    server.stop();
-    server.join().expect("an orderly end");
 }
 
 #[test]

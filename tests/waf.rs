@@ -4,13 +4,12 @@
 mod players;
 mod rogue;
 
-use players::{Folder, Player, config, start};
+use players::{Folder, Player, config, end, start, stats};
 use rogue::Rogue;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
-use tidelock::admin::{self, Request};
 use tidelock::client::{CloseReason, State};
 use tidelock::crypto::integrity::KeyTable;
 use tidelock::host::entropy::SeededEntropy;
@@ -77,8 +76,7 @@ impl Scene {
     }
 
     fn stats(&self) -> Stats {
-        let socket = self.server.run_dir.admin_socket(self.server.address.port());
-        admin::ask(&socket, Request::Stats).expect("the server answers")
+        stats(&self.server)
     }
 
     fn dropped(&self, reason: DropReason) -> u64 {
@@ -121,8 +119,7 @@ impl Scene {
     }
 
     fn end(self) {
-        self.server.stop();
-        self.server.join().expect("an orderly end");
+        end(self.server);
     }
 }
 
@@ -344,19 +341,17 @@ fn bots_that_have_the_keys_of_their_build_answer_all_that_they_are_asked() {
     settings.waf.integrity.interval_s = 5;
     settings.waf.integrity.patience_s = 2;
     let (server, keys) = start(settings);
-    let socket = server.run_dir.admin_socket(server.address.port());
     let table = Some(Arc::new(load_key_table(&path).expect("just written")));
     let bots = SwarmConfig { integrity: table, ..SwarmConfig::new(server.address, keys, 8) };
     let plan = Plan { warm_up: Duration::ZERO, measure: Duration::from_secs(9) };
-    let (mut ask, never) = (|_| admin::ask(&socket, Request::Stats).ok(), AtomicBool::new(false));
+    let (mut ask, never) = (|_| Some(stats(&server)), AtomicBool::new(false));
     let run = conduct(&bots, &[], plan, &mut ask, &never, &mut |_| {}).expect("bots play");
     assert_eq!(run.closed, 0);
-    let stats: Stats = admin::ask(&socket, Request::Stats).expect("the server answers");
+    let stats = stats(&server);
     let [asked, passed, unanswered] =
         [Counter::IntegrityAsked, Counter::IntegrityPassed, Counter::IntegrityUnanswered]
             .map(|counter| stats.counter(counter));
     assert!(passed >= 8 && asked >= passed, "{passed} of {asked}");
     assert_eq!((unanswered, stats.dropped[DropReason::Integrity.name()]), (0, 0));
-    server.stop();
-    server.join().expect("an orderly end");
+    end(server);
 }

@@ -219,7 +219,7 @@ impl Pair {
 
     fn deliver(&mut self, place: usize) {
         let Some((to_server, mut datagram)) = self.flying.remove(place) else { return };
-        // What the network has done to it is no matter; that the ends are honest is looked at there.
+        // What the network did to it is no matter; that both ends are honest is looked at in there.
         _ = self.ends.hand_over(to_server, &mut datagram);
         if to_server {
             self.arrivals[0].check(&self.given[0], &self.ends.told.data);

@@ -258,14 +258,10 @@ mod tests {
         OwnState {
             id: EntityId::from_parts(3, 1),
             position: [x, 4e5, 0.0],
-            velocity: [0.0; 3],
-            yaw: 0,
-            animation: 0,
             flags,
             health: 255,
             mana: 255,
-            faction: 0,
-            effects: 0,
+            ..OwnState::default()
         }
     }
 

@@ -234,14 +234,9 @@ impl Scene {
         let own = OwnState {
             id: self.players[usize::from(viewer)],
             position,
-            velocity: [0.0; 3],
-            yaw: 0,
-            animation: 0,
-            flags: 0,
             health: 255,
             mana: 255,
-            faction: 0,
-            effects: 0,
+            ..OwnState::default()
         };
         let state = ViewerState {
             last_processed_input: 0,

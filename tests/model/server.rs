@@ -161,7 +161,7 @@ impl Server {
             GateAction::Reply(len) => Some(out[..len].to_vec()),
             GateAction::Accept { reply_len, shard, admission, replaces } => {
                 self.tell(shard.into(), ToShard::Admit(admission));
-                self.disconnect(replaces, DisconnectReason::Replaced);
+                self.replace(replaces);
                 Some(out[..reply_len].to_vec())
             }
         }
@@ -171,10 +171,15 @@ impl Server {
         self.desks[shard].gate.to_shard.send(message).expect("the queue holds every slot");
     }
 
-    fn disconnect(&mut self, session: Option<ConnectionId>, reason: DisconnectReason) {
-        if let Some(id) = session {
-            self.gate.end(id, reason);
+    /// A session gives way to a newer one, if there is such a session.
+    fn replace(&mut self, older: Option<ConnectionId>) {
+        if let Some(id) = older {
+            self.gate.end(id, DisconnectReason::Replaced);
         }
+        self.tell_endings();
+    }
+
+    fn tell_endings(&mut self) {
         while let Some((shard, id, reason)) = self.gate.poll_ending(|_| true) {
             self.tell(usize::from(shard), ToShard::Disconnect(id, reason));
         }
@@ -212,7 +217,7 @@ impl Server {
                 match mail {
                     ToGate::Confirmed(id) => {
                         let older = self.gate.confirmed(id);
-                        self.disconnect(older, DisconnectReason::Replaced);
+                        self.replace(older);
                     }
                     ToGate::Closed(id) => self.gate.closed(id),
                     ToGate::Left(id) => self.gate.left(id),
@@ -223,7 +228,7 @@ impl Server {
                     ToGate::Rekeyed(id, epoch, key) => self.gate.rekeyed(id, epoch, key.bytes()),
                     ToGate::Moved(id) => {
                         self.gate.moved(id);
-                        self.disconnect(None, DisconnectReason::Replaced);
+                        self.tell_endings();
                     }
                     ToGate::Stayed(id) | ToGate::Released(id) => self.gate.released(id),
                     ToGate::Readdressed(id, address) => self.gate.readdressed(id, address),

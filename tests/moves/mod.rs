@@ -384,23 +384,16 @@ impl Simulation {
         let own = OwnState {
             id: EntityId::from_parts(player as u32 + 1, 1),
             position: [1.0; 3],
-            velocity: [0.0; 3],
-            yaw: 0,
-            animation: 0,
             flags: 1,
             health: 255,
             mana: 255,
-            faction: 0,
-            effects: 0,
+            ..OwnState::default()
         };
         let head = SnapshotHead {
             tick: self.tick,
             last_processed_input: self.players[player].newest_input,
-            base_age: 0,
-            removals: 0,
-            entries: 0,
             own: Some(own),
-            relations: None,
+            ..SnapshotHead::default()
         };
         let mut body = [0; 64];
         let len = head.write(&mut body);

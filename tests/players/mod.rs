@@ -4,11 +4,13 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use tidelock::admin::{self, Request};
 use tidelock::client::{Client, Echo, Event, Scratch, Ticket};
 use tidelock::config::Config;
 use tidelock::host::clock::{self, Clock};
 use tidelock::host::entropy::OsEntropy;
 use tidelock::keys::{BackendKeys, TicketRequest};
+use tidelock::report::Stats;
 use tidelock::server::{Server, ServerOptions};
 use tidelock::time::Entropy;
 
@@ -45,6 +47,36 @@ pub(crate) fn start(config: Config) -> (Server, BackendKeys) {
     let server = Server::start(&ServerOptions { config, dev: true }).expect("the server starts");
     let keys = BackendKeys::load(&server.run_dir.dev_keys(server.address.port()));
     (server, keys.expect("the server left its keys"))
+}
+
+/// What the server counts.
+pub(crate) fn stats(server: &Server) -> Stats {
+    let socket = server.run_dir.admin_socket(server.address.port());
+    admin::ask(&socket, Request::Stats).expect("the server answers")
+}
+
+/// Stops the server and waits for it.
+pub(crate) fn end(server: Server) {
+    server.stop();
+    server.join().expect("an orderly end");
+}
+
+/// One input per tick, and no more.
+pub(crate) struct Pace(Instant);
+
+impl Pace {
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Whether it is time for the next one, which is then taken to have been sent.
+    pub(crate) fn is_due(&mut self) -> bool {
+        let is_due = self.0.elapsed() > Duration::from_millis(16);
+        if is_due {
+            self.0 = Instant::now();
+        }
+        is_due
+    }
 }
 
 /// A player with a real socket.

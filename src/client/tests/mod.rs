@@ -260,14 +260,10 @@ pub(super) fn own() -> OwnState {
     OwnState {
         id: EntityId::from_parts(1000, 1),
         position: [100.0, 200.0, 0.0],
-        velocity: [0.0; 3],
-        yaw: 0,
-        animation: 0,
         flags: 1,
         health: 255,
         mana: 255,
-        faction: 0,
-        effects: 0,
+        ..OwnState::default()
     }
 }
 

@@ -252,15 +252,7 @@ fn fifty_moving_entities_fit_into_24_kib_and_settle() {
 fn who_is_an_enemy_holds_until_the_next_word_about_it() {
     let mut pair = Pair::in_world();
     let say = |pair: &mut Pair, tick, relations| {
-        let head = SnapshotHead {
-            tick,
-            last_processed_input: 0,
-            base_age: 0,
-            removals: 0,
-            entries: 0,
-            own: Some(own()),
-            relations,
-        };
+        let head = SnapshotHead { tick, own: Some(own()), relations, ..SnapshotHead::default() };
         let mut out = [0; 64];
         let len = head.write(&mut out);
         pair.say(&out[..len]).unwrap();

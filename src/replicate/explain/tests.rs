@@ -125,14 +125,9 @@ impl Scene {
             let own = OwnState {
                 id: self.own(),
                 position: eye.position,
-                velocity: [0.0; 3],
-                yaw: 0,
-                animation: 0,
-                flags: 0,
                 health: 255,
                 mana: 255,
-                faction: 0,
-                effects: 0,
+                ..OwnState::default()
             };
             let sequence = self.tick.into();
             let state =

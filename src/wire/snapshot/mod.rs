@@ -64,7 +64,7 @@ pub mod rare {
 }
 
 /// The player's own entity in full precision, for prediction and reconciliation.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct OwnState {
     /// The player's entity.
     pub id: EntityId,
@@ -89,7 +89,7 @@ pub struct OwnState {
 }
 
 /// What stands in front of the entries.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SnapshotHead {
     /// The tick this snapshot shows.
     pub tick: Tick,

@@ -82,15 +82,7 @@ impl<'a> SnapshotReader<'a> {
 
     /// For the body of one full entry that `reader` is at, and nothing behind it.
     pub(super) fn of_one_entry(tick: Tick, reader: Reader<'a>) -> Self {
-        let head = SnapshotHead {
-            tick,
-            last_processed_input: 0,
-            base_age: 0,
-            removals: 0,
-            entries: 0,
-            own: None,
-            relations: None,
-        };
+        let head = SnapshotHead { tick, ..SnapshotHead::default() };
         Self { head, removed: &[], reader, entries_left: 0 }
     }
 

@@ -6,17 +6,24 @@ use crate::attack::squad::{Squad, Turn};
 use std::net::Ipv4Addr;
 use tidelock::host::entropy::SeededEntropy;
 use tidelock::keys::BackendKeys;
-use tidelock::limits::{DATAGRAM_MAX, DATAGRAM_MIN, HEADER_LEN, PLAINTEXT_MAX};
+use tidelock::limits::{
+    DATAGRAM_MAX, DATAGRAM_MIN, FRAGMENT_LEN, HEADER_LEN, MESSAGE_MAX_TO_CLIENT,
+    MESSAGE_MAX_TO_SERVER, PLAINTEXT_MAX, RELIABLE_WINDOW, RELIABLE_WINDOW_BYTES,
+};
 use tidelock::time::{Entropy, Nanos};
-use tidelock::wire::{Channel, Flags, Header, control_kind, to_server};
+use tidelock::wire::{
+    Channel, ControlMessage, Flags, FragmentHeader, Header, ReliableHandshake, Writer,
+    control_kind, to_server,
+};
 
-/// Bytes of a fragment, and of the largest set that a client may open.
-const FRAGMENT: usize = 1_024;
-const FRAGMENT_SET: u32 = 16_384;
-/// Ids that may be under way at a time: all of them are asked room for, none is a violation.
-const IDS: u64 = 256;
 /// Opens the reliable channels: both begin with message 0, windows as large as they may be.
-const RELIABLE_HANDSHAKE: [u8; 16] = [0, 0, 0, 0, 0, 1, 16, 0, 0, 0, 1, 0, 0, 0, 0, 0];
+const HELLO: ControlMessage = ControlMessage::ReliableHandshake(ReliableHandshake {
+    first_ordered: 0,
+    first_unordered: 0,
+    max_inflight: RELIABLE_WINDOW,
+    max_message_kib: (MESSAGE_MAX_TO_CLIENT / 1_024) as u16,
+    recv_bytes: RELIABLE_WINDOW_BYTES as u32,
+});
 
 /// What a member says in its turn.
 type Talk = fn(&mut SeededEntropy, Turn<'_>, &mut [u8; DATAGRAM_MAX]) -> Option<Shot>;
@@ -83,11 +90,19 @@ fn inputs(turn: Turn<'_>, out: &mut [u8; DATAGRAM_MAX]) -> Shot {
     known(&turn, len)
 }
 
+fn written(body: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+    let mut out = [0; PLAINTEXT_MAX];
+    let mut writer = Writer::new(&mut out);
+    body(&mut writer);
+    let len = writer.finish().expect("no more than a packet holds");
+    out[..len].to_vec()
+}
+
 /// Opens the reliable channels before everything else.
 fn opens_channels(turn: &mut Turn<'_>, out: &mut [u8; DATAGRAM_MAX]) -> Option<Shot> {
     // CryptoTest and EnterToWorld have come before.
     (turn.session.sequence < 12).then(|| {
-        let hello = message(control_kind::RELIABLE_HANDSHAKE, None, &RELIABLE_HANDSHAKE);
+        let hello = written(|writer| HELLO.write(writer));
         let len = turn.session.say(Channel::Control, Flags::RELIABLE_HANDSHAKE, &hello, out);
         known(turn, len)
     })
@@ -103,22 +118,26 @@ fn unfinished_fragment(
     }
     // All parts of a set but the last, on either channel; then another set.
     let number = turn.session.sequence / 2;
-    let parts = u64::from(FRAGMENT_SET) / FRAGMENT as u64;
-    let (part, id) = (number % (parts - 1), (number / (parts - 1) % IDS) as u16);
-    let offset = (part * FRAGMENT as u64) as u16;
-    let head = [&id.to_le_bytes()[..], &offset.to_le_bytes(), &FRAGMENT_SET.to_le_bytes()];
-    let first = message(to_server::GAME_DATA, Some(id), &[0xF7; FRAGMENT]);
-    let mut body = [0xF7; FRAGMENT];
+    let parts = (MESSAGE_MAX_TO_SERVER / FRAGMENT_LEN) as u64;
+    let (part, set) = (number % (parts - 1), number / (parts - 1));
+    // As many as may be under way at a time: all are asked room for, none is a violation.
+    let id = (set % u64::from(RELIABLE_WINDOW)) as u16;
+    let offset = part as u16 * FRAGMENT_LEN as u16;
+    let first = message(to_server::GAME_DATA, Some(id), &[0xF7; FRAGMENT_LEN]);
+    let mut body = [0xF7; FRAGMENT_LEN];
     if part == 0 {
-        body.copy_from_slice(&first[..FRAGMENT]);
-        body[..2].copy_from_slice(&(FRAGMENT_SET as u16 - 2).to_le_bytes());
+        body.copy_from_slice(&first[..FRAGMENT_LEN]);
+        body[..2].copy_from_slice(&(MESSAGE_MAX_TO_SERVER as u16 - 2).to_le_bytes());
     }
-    let plaintext = [&head.concat()[..], &body].concat();
+    let plaintext = written(|writer| {
+        FragmentHeader { id, offset, total: MESSAGE_MAX_TO_SERVER as u32 }.write(writer);
+        writer.slice(&body);
+    });
     let channel = match turn.session.sequence & 1 {
         0 => Channel::ReliableOrdered,
         _ => Channel::ReliableUnordered,
     };
-    let len = turn.session.say(channel, Flags(0x08), &plaintext, out);
+    let len = turn.session.say(channel, Flags::FRAGMENT, &plaintext, out);
     Some(known(&turn, len))
 }
 
@@ -131,7 +150,7 @@ fn unfinished_reliable(
         return Some(shot);
     }
     // Message 0 never comes; those behind it are as large as a packet allows.
-    let id = 1 + (turn.session.sequence % (IDS - 1)) as u16;
+    let id = 1 + (turn.session.sequence % (u64::from(RELIABLE_WINDOW) - 1)) as u16;
     let body = message(to_server::GAME_DATA, Some(id), &[0; 1_000]);
     let len = turn.session.say(Channel::ReliableOrdered, Flags(0), &body, out);
     Some(known(&turn, len))
@@ -151,11 +170,14 @@ fn bomb(random: &mut SeededEntropy, turn: Turn<'_>, out: &mut [u8; DATAGRAM_MAX]
             (Channel::Control, Flags(0), pings)
         }
         // 64 KiB in ten bytes, as the compressed body of a message.
-        3 => (channel, Flags(0x10), message(6, None, &[0xFF, 0xFF, 0x1F, 0, 1, 0, 0xFF, 0xFF])),
+        3 => {
+            (channel, Flags::COMPRESSED, message(6, None, &[0xFF, 0xFF, 0x1F, 0, 1, 0, 0xFF, 0xFF]))
+        }
         // A set of four gigabytes.
         4 => {
             let head = [0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF];
-            (Channel::ReliableOrdered, Flags(0x08), [&head[..], &[0; FRAGMENT]].concat())
+            let plaintext = [&head[..], &[0; FRAGMENT_LEN]].concat();
+            (Channel::ReliableOrdered, Flags::FRAGMENT, plaintext)
         }
         // An acknowledgment of everything that will ever be sent.
         5 => (Channel::Control, Flags::ACKNOWLEDGMENT, vec![0xFF; 18]),
