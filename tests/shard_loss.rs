@@ -3,11 +3,12 @@
 
 mod stage;
 
-use stage::Stage;
-use tidelock::config::SpawnRule;
+use stage::{Setup, Stage};
+use tidelock::config::{InterestConfig, SpawnRule};
 use tidelock::exchange::Meeting;
 use tidelock::metrics::{Counter, DropReason};
-use tidelock::shard::Report;
+use tidelock::shard::{Report, ToGate};
+use tidelock::units::EntityId;
 
 const LOST: usize = 1;
 
@@ -79,4 +80,51 @@ fn survivors_live_on_and_forget_the_lost() {
     assert!(!gone.shard.member_mut().arrive());
     assert_eq!(gone.shard.member_mut().poll(), Meeting::Closed);
     assert_eq!(survivors(&broken), before);
+}
+
+#[test]
+fn who_sleeps_through_two_losses_comes_through_both_exchanges() {
+    const SEAT: u32 = 239;
+    let setup = Setup {
+        seed: 1,
+        spawn: SpawnRule::Uniform,
+        interest: InterestConfig::default(),
+        players: SEAT as usize,
+        seats: SEAT as usize + 1,
+        shards: 3,
+        captures: false,
+    };
+    let (mut whole, mut broken) = (Stage::build(setup.clone()), Stage::build(setup));
+    whole.tick();
+    // The second shard is lost; the third sleeps, and is granted a seat in the exchange that it has
+    // not come to.
+    broken.simulate_without(LOST);
+    broken.lose(LOST);
+    broken.go_on(0);
+    assert!(broken.keeper.grant(SEAT, 2));
+    // The first is lost before anybody has met there.
+    broken.lose(0);
+    (0..3).for_each(|place| broken.go_on(place));
+    broken.replicate();
+
+    let [before, now] = [&whole, &broken].map(|stage| stage.desks[2].shard.world().digest());
+    assert_eq!(now, before, "nothing of its own is lost");
+    let sleeper = broken.desks[2].shard.member_mut();
+    let published = sleeper.published();
+    let shown = |seat: &u32| published.id(*seat) != EntityId::NONE;
+    assert_eq!(
+        (0..=SEAT).filter(shown).collect::<Vec<_>>(),
+        (2..SEAT).step_by(3).collect::<Vec<_>>()
+    );
+    assert!(sleeper.owns(SEAT), "what was granted in between is its own");
+    // Its links lead to the successors of both.
+    for to in [0, 1] {
+        let id = broken.hand_over(2 + 3 * to, to);
+        let arrived = |told: &ToGate| matches!(told, ToGate::Moved(at) if *at == id);
+        let arrives = (0..5).any(|_| {
+            broken.tick();
+            broken.exchange_mail().iter().any(arrived)
+        });
+        assert!(arrives, "nobody comes to shard {to}");
+    }
 }

@@ -36,6 +36,9 @@ struct Watched {
     arrived: Tick,
     /// How long it has been behind the others without moving.
     silent: Nanos,
+    /// Whether its mail was full when it was to be told of the exchange in use, so that it will
+    /// never come there.
+    is_left_out: bool,
 }
 
 /// What ties a shard to the others and to the gate.
@@ -144,15 +147,19 @@ impl Supervisor {
             // Who waits for others is not silent.
             let waits = arrived == newest && !all_are_there;
             if arrived != watched.arrived || waits {
-                *watched = Watched { arrived, silent: Nanos(0) };
+                *watched = Watched { arrived, silent: Nanos(0), ..*watched };
             } else {
                 watched.silent = watched.silent.plus(turn);
             }
             let patience = self.world.patience.0 * if all_are_there { ALONE } else { 1 };
             let is_stalled = patience > 0 && watched.silent.0 >= patience;
             let has_ended = ends[place].from_shard.is_abandoned();
-            if is_stalled || has_ended {
-                let how = if has_ended { "its thread ended" } else { "its thread stands still" };
+            if is_stalled || has_ended || watched.is_left_out {
+                let how = match (has_ended, watched.is_left_out) {
+                    (true, _) => "its thread ended",
+                    (_, true) => "it does not read its mail",
+                    _ => "its thread stands still",
+                };
                 let name = name_of(place);
                 let event = "its players are disconnected, others go on";
                 premises.say(&format!("{name} is lost: {how}; {event}"));
@@ -195,7 +202,7 @@ impl Supervisor {
         let (gate_links, links) = shard::links(members.len(), entities, room);
         self.gate_links.relink(gate_links, lost);
         for (place, (member, links)) in members.into_iter().zip(links).enumerate() {
-            self.watched[place] = Watched { arrived: next - 1, silent: Nanos(0) };
+            self.watched[place] = Watched { arrived: next - 1, ..Watched::default() };
             if lost[place] {
                 Counters::add(&self.world.counters[place], Counter::ShardsLost, 1);
                 let (end, ties) = self.tie(member, links);
@@ -210,10 +217,8 @@ impl Supervisor {
                 waiters: Arc::clone(&self.waiters),
                 origin: self.world.pace.origin,
             };
-            if ends[place].to_shard.send(ToShard::Regroup(Box::new(regroup))).is_err() {
-                // It does not read its mail, so it is about to be lost, too.
-                premises.say(&format!("{} does not read its mail", name_of(place)));
-            }
+            let told = ends[place].to_shard.send(ToShard::Regroup(Box::new(regroup)));
+            self.watched[place].is_left_out = told.is_err();
         }
         Ok(())
     }
@@ -222,4 +227,84 @@ impl Supervisor {
 /// What the shard at `place` is called in messages, and its thread.
 pub(super) fn name_of(place: usize) -> String {
     format!("shard-{}", place + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::entropy::SeededEntropy;
+    use crate::state::Kind;
+    use crate::time::Entropy;
+    use crate::units::TickRate;
+    use std::cell::RefCell;
+
+    /// Launches shards that nobody steps.
+    struct Still {
+        ties: Vec<Option<Ties>>,
+        said: RefCell<Vec<String>>,
+        entropy: SeededEntropy,
+    }
+
+    impl Premises for Still {
+        fn now(&self) -> Nanos {
+            Nanos(0)
+        }
+
+        fn unix_s(&self) -> u64 {
+            0
+        }
+
+        fn entropy(&mut self) -> &mut dyn Entropy {
+            &mut self.entropy
+        }
+
+        fn launch(&mut self, place: usize, ties: Ties) -> Result<usize, StartError> {
+            self.ties[place] = Some(ties);
+            Ok(0)
+        }
+
+        fn say(&self, event: &str) {
+            self.said.borrow_mut().push(event.to_owned());
+        }
+    }
+
+    #[test]
+    fn who_could_not_be_told_of_a_loss_is_lost_itself() {
+        let page = Page::new(8, Kind::ALL.map(Kind::radius), 1.1);
+        let pace = Pace {
+            rate: TickRate::DEFAULT,
+            origin: Nanos(0),
+            spin: Nanos(0),
+            meeting_spin: Nanos(0),
+        };
+        let world = World {
+            counters: (0..3).map(|_| Arc::default()).collect(),
+            rows: 8,
+            entities: 8,
+            page,
+            pace,
+            patience: Nanos::from_ms(250),
+            room: ForwardRoom::STEERED,
+        };
+        let mut premises = Still {
+            ties: (0..3).map(|_| None).collect(),
+            said: RefCell::default(),
+            entropy: SeededEntropy(1),
+        };
+        let (mut supervisor, mut ends, _) =
+            start(world, &mut |place, ties| premises.launch(place, ties)).expect("they start");
+        assert!(supervisor.watch(Nanos(0), &ends, &premises).is_none());
+        // The mail of the third is full when the first one ends.
+        while ends[2].to_shard.send(ToShard::Stop).is_ok() {}
+        premises.ties[0] = None;
+        let lost =
+            supervisor.watch(Nanos(1), &ends, &premises).expect("its end of the mail is gone");
+        assert_eq!(*lost, [true, false, false]);
+        supervisor.replace(Nanos(1), &lost, &mut ends, &mut premises).expect("it can be replaced");
+        let lost = supervisor.watch(Nanos(2), &ends, &premises).expect("it will never come");
+        assert_eq!(*lost, [false, false, true]);
+        assert!(premises.said.borrow()[1].contains("shard-3 is lost: it does not read its mail"));
+        supervisor.replace(Nanos(2), &lost, &mut ends, &mut premises).expect("it can be replaced");
+        assert!(supervisor.watch(Nanos(3), &ends, &premises).is_none());
+    }
 }

@@ -128,14 +128,17 @@ impl Shard {
         self.laps.lap(Phase::Decode, opened, timer);
     }
 
-    /// Reads what the gate sent.
+    /// Reads what the gate sent, up to the news of a lost shard: what comes after it is of the next
+    /// exchange, and is read there.
     pub fn read_mail(&mut self, timer: &impl Timer) {
         if self.gate.to_gate.is_abandoned() && !self.stopping {
             // Without a gate nobody can join, leave a slot free or ask how we are.
             self.stop();
         }
         let of_sessions = (self.sessions.len() + 1) * MESSAGES_PER_SESSION;
-        while self.gate.to_gate.room() > of_sessions + usize::from(self.question.is_some()) {
+        while self.regroup.is_none()
+            && self.gate.to_gate.room() > of_sessions + usize::from(self.question.is_some())
+        {
             let Some(mail) = self.gate.from_gate.receive() else { return };
             match mail {
                 ToShard::Admit(admission) => self.admit_session(admission),

@@ -383,7 +383,8 @@ impl Stage {
         self.replicate();
     }
 
-    fn replicate(&mut self) {
+    /// Second half of a tick: all have met, and send.
+    pub(crate) fn replicate(&mut self) {
         for Desk { shard, port, .. } in &mut self.desks {
             assert_eq!(shard.member_mut().poll(), Meeting::Met);
             shard.replicate(port, &self.clock).expect("this port does not fail");
@@ -400,12 +401,25 @@ impl Stage {
     /// One tick in which the shard at place `lost` fails before it has arrived: an empty one takes
     /// its place, and the others go on. Returns the lost one.
     pub(crate) fn tick_without(&mut self, lost: usize) -> Desk {
-        let survivors = |place: &usize| *place != lost;
-        for place in (0..self.desks.len()).filter(survivors) {
+        self.simulate_without(lost);
+        let gone = self.lose(lost);
+        (0..self.desks.len()).for_each(|place| self.go_on(place));
+        self.replicate();
+        gone
+    }
+
+    /// First half of a tick: all but the shard at place `lost` arrive.
+    pub(crate) fn simulate_without(&mut self, lost: usize) {
+        for place in (0..self.desks.len()).filter(|&place| place != lost) {
             let shard = &mut self.desks[place].shard;
             shard.simulate(Report::default(), &self.clock);
             shard.member_mut().arrive();
         }
+    }
+
+    /// An empty shard takes the place of that at `lost` and arrives; the others get mail of it.
+    /// Returns the lost one.
+    pub(crate) fn lose(&mut self, lost: usize) -> Desk {
         let (keeper, members) = self.keeper.succeed(&self.page);
         self.keeper = keeper;
         let shards = self.desks.len();
@@ -418,18 +432,30 @@ impl Stage {
             if place == lost {
                 let fresh = Desk::new(self.config, member, links, self.bots.len());
                 gone = Some(std::mem::replace(desk, fresh));
-                self.desks[place].shard.simulate(Report::default(), &self.clock);
-            } else {
-                assert_eq!(desk.shard.member_mut().poll(), Meeting::Closed);
-                let replaced = replaced.clone();
-                let (waiters, origin) = (Arc::new(Waiters::new(shards)), Nanos(0));
-                let regroup = Regroup { member, links, replaced, waiters, origin };
-                desk.shard.rejoin(regroup, self.clock.now());
+                let shard = &mut self.desks[place].shard;
+                shard.simulate(Report::default(), &self.clock);
+                shard.member_mut().arrive();
+                continue;
             }
-            self.desks[place].shard.member_mut().arrive();
+            let (waiters, origin) = (Arc::new(Waiters::new(shards)), Nanos(0));
+            let replaced = replaced.clone();
+            let regroup = Regroup { member, links, replaced, waiters, origin };
+            let to_shard = &mut desk.gate.to_shard;
+            to_shard.send(ToShard::Regroup(Box::new(regroup))).expect("there is room");
         }
-        self.replicate();
         gone.expect("there is a shard at that place")
+    }
+
+    /// The shard at `place`, which has arrived, finds out what was lost meanwhile and goes on, up
+    /// to the exchange that is in use.
+    pub(crate) fn go_on(&mut self, place: usize) {
+        let shard = &mut self.desks[place].shard;
+        while shard.member_mut().poll() == Meeting::Closed {
+            shard.read_mail(&self.clock);
+            let regroup = shard.take_regroup().expect("there is mail of it");
+            shard.rejoin(*regroup, self.clock.now());
+            shard.member_mut().arrive();
+        }
     }
 }
 
