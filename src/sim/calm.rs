@@ -102,7 +102,8 @@ impl Universe {
                 "the server is down".to_owned(),
             ));
         };
-        self.players.iter().try_for_each(|player| player.is_connected(server, truth.newest()))
+        let (newest, now) = (truth.newest(), self.clock.now());
+        self.players.iter().try_for_each(|player| player.is_connected(server, newest, now))
     }
 
     fn views_equal(&mut self) -> Verdict {
@@ -110,7 +111,7 @@ impl Universe {
         let server = self.truths.len().saturating_sub(1);
         let Some(truth) = self.truths.last() else { return Ok(()) };
         for (number, player) in self.players.iter().enumerate() {
-            player.is_connected(server, truth.newest())?;
+            player.is_connected(server, truth.newest(), self.clock.now())?;
             let verdict = player.is_up_to_date(truth, crowd);
             verdict.map_err(|(check, what)| (check, format!("player {number}: {what}")))?;
         }

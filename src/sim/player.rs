@@ -14,6 +14,8 @@ use std::net::SocketAddr;
 const HONEST: &str = "an honest peer breaks no rule";
 /// From the end of a session, or of an attempt, to the next.
 const PAUSE: Nanos = Nanos::from_ms(500);
+/// Longest time without anything new from a server that a player is connected to, in calm weather.
+const SILENCE_MAX: Nanos = Nanos::from_ms(1_000);
 
 /// See the module.
 pub(crate) struct Player {
@@ -33,6 +35,8 @@ pub(crate) struct Player {
     sight: Sight,
     /// The server, of those that were one after the other, that it heard from last.
     server: usize,
+    /// When it saw something new last.
+    saw_at: Nanos,
     once: Once,
     nonces: Nonces,
     /// Whether it has said goodbye.
@@ -93,6 +97,7 @@ impl Player {
             tolerant,
             sight: Sight::default(),
             server: 0,
+            saw_at: Nanos(0),
             once: Once::default(),
             nonces: Nonces::default(),
             leaves: false,
@@ -319,6 +324,7 @@ impl Player {
         let Some(client) = &self.client else { return Ok(()) };
         match event {
             Event::Snapshot(applied) => {
+                self.saw_at = now;
                 let look = Look::of(client.world());
                 self.sight.applied((applied.tick, applied.breaches), &look, truth)?;
                 Holdings.client(client.memory_bytes())?;
@@ -373,14 +379,17 @@ impl Player {
         Err((HONEST, format!("the server sent what no client takes: {}", reason.name())))
     }
 
-    /// Whether it is inside and hears from the `server`, which is at tick `now`.
-    pub(crate) fn is_connected(&self, server: usize, now: Tick) -> Verdict {
+    /// Whether it is inside and hears from the `server`, which is at tick `newest`. Both count, the
+    /// tick and the time: that of a server that stands still does not pass.
+    pub(crate) fn is_connected(&self, server: usize, newest: Tick, now: Nanos) -> Verdict {
         let (state, tick) = (self.state(), self.sight.tick());
-        let hears = self.server == server && now.checked_sub(tick).is_some_and(|age| age < 60);
-        if self.is_inside() && hears {
+        let is_new = newest.checked_sub(tick).is_some_and(|age| age < 60);
+        let silence = now.since(self.saw_at);
+        if self.is_inside() && self.server == server && is_new && silence < SILENCE_MAX {
             return Ok(());
         }
-        let what = format!("player {}: {state:?}, heard of tick {tick}, it is {now}", self.number);
+        let seen = format!("saw tick {tick} {} ms ago, it is {newest}", silence.as_ms());
+        let what = format!("player {}: {state:?}, {seen}", self.number);
         Err(("every honest client connected within 20 s", what))
     }
 
@@ -421,7 +430,7 @@ mod tests {
     #[test]
     fn who_is_not_connected_is_found() {
         let player = player(false);
-        assert!(player.is_connected(0, 100).is_err());
+        assert!(player.is_connected(0, 100, Nanos(0)).is_err());
         let truth = Truth::new([1.0; Kind::COUNT], 1.1);
         assert!(player.is_up_to_date(&truth, false).is_ok(), "whoever sees nothing yet, sees it");
     }
