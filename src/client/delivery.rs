@@ -80,10 +80,11 @@ impl Inbox {
         match kind {
             to_client::CREATE_ENTITY => {
                 let (entity, description) = read_create_entity(body)?;
-                self.descriptions.insert(entity, description.into());
-                if self.descriptions.len() > DESCRIPTIONS_MAX {
+                let is_full = self.descriptions.len() >= DESCRIPTIONS_MAX;
+                if is_full && !self.descriptions.contains_key(&entity) {
                     return Err(ClientError::Unexpected);
                 }
+                self.descriptions.insert(entity, description.into());
             }
             to_client::REMOVE_ENTITY => {
                 let entity = read_remove_entity(body)?;

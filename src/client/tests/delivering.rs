@@ -3,6 +3,7 @@
 use super::resuming::token;
 use super::*;
 use crate::client::CloseReason;
+use crate::limits::DESCRIPTIONS_MAX;
 use crate::reliable::SendError;
 
 impl Pair {
@@ -64,4 +65,24 @@ fn who_cannot_deliver_what_must_arrive_says_why_and_may_come_back() {
     assert_eq!(reasons, [DisconnectReason::TimedOut; 3]);
     assert_eq!(pair.client.state(), State::Closed(CloseReason::TimedOut));
     assert_eq!(pair.client.resume_ticket().map(|it| it.token.expiry_s), Some(500));
+}
+
+#[test]
+fn a_server_that_describes_without_end_is_heard_up_to_the_limit() {
+    let mut pair = Pair::in_world();
+    pair.greet();
+    for packet in 0..2 * DESCRIPTIONS_MAX as u32 / 64 {
+        let mut text = [0; 1_100];
+        let mut writer = Writer::new(&mut text);
+        for number in packet * 64..(packet + 1) * 64 {
+            let head = reliable_head(to_client::CREATE_ENTITY, number as u16, 5).unwrap();
+            writer.slice(&head);
+            put_create_entity(&mut writer, EntityId(number + 1 << 20), b"A");
+        }
+        let len = writer.finish().unwrap();
+        let datagram = pair.server.seal(Channel::ReliableOrdered, None, &text[..len]);
+        let told = pair.deliver(&datagram);
+        assert_eq!(told.is_ok(), packet < DESCRIPTIONS_MAX as u32 / 64, "packet {packet}");
+    }
+    assert_eq!(pair.client.described().count(), DESCRIPTIONS_MAX);
 }
