@@ -17,8 +17,9 @@ use crate::wire::{
 
 /// Time between two Connects.
 const RESEND: Nanos = Nanos::from_ms(250);
-/// Longest time a Denied may put the next Connect off.
-const RETRY_MAX_MS: u64 = 5_000;
+/// Longest time from one Connect to the next, however many Denied there are: anybody on the way can
+/// send them.
+const RETRY_MAX: Nanos = Nanos::from_ms(5_000);
 
 /// What a player gets from the trusted backend, over HTTPS, or from the server itself, to come
 /// back, and needs to join.
@@ -70,6 +71,8 @@ pub(super) struct Attempt {
     /// For the key confirmation of the session to come.
     crypto_test: [u8; 16],
     next_send: Nanos,
+    /// When the last Connect left.
+    sent: Nanos,
     pub(super) started: Nanos,
 }
 
@@ -102,6 +105,7 @@ impl Attempt {
             cookie: [0; COOKIE_LEN],
             crypto_test: entropy.bytes(),
             next_send: now,
+            sent: now,
             started: now,
         })
     }
@@ -119,7 +123,7 @@ impl Attempt {
         if now < self.next_send {
             return None;
         }
-        self.next_send = now.plus(RESEND);
+        (self.sent, self.next_send) = (now, now.plus(RESEND));
         self.request.write(&self.cookie, &self.message, out);
         Some(CONNECT_LEN)
     }
@@ -140,8 +144,8 @@ impl Attempt {
             }
             Reply::Denied(packet) => {
                 self.answers(packet.client_nonce)?;
-                let retry = u64::from(packet.retry_ms).min(RETRY_MAX_MS);
-                self.next_send = now.plus(RESEND.max(Nanos::from_ms(retry)));
+                let retry = RESEND.max(Nanos::from_ms(packet.retry_ms.into()));
+                self.next_send = now.plus(retry).min(self.sent.plus(RETRY_MAX));
                 Ok(Answer::Advice(Denied { reason: packet.reason, retry_ms: packet.retry_ms }))
             }
             Reply::Accepted(packet) => {

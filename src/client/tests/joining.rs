@@ -80,6 +80,24 @@ fn only_an_authenticated_refusal_ends_the_attempt() {
 }
 
 #[test]
+fn forged_refusals_do_not_keep_a_client_from_trying() {
+    let mut client = new_client();
+    let mut scratch = Scratch::default();
+    let mut connects = Vec::new();
+    for ms in 0..15_000 {
+        let now = Nanos::from_ms(ms);
+        connects.extend(transmit(&mut client, now).map(|_| ms));
+        if ms % 100 == 50 {
+            let mut forged = [0; DENIED_LEN];
+            DeniedPacket { client_nonce: [1; 8], reason: Denial::Busy, retry_ms: u32::MAX }
+                .write(PROTOCOL, &mut forged);
+            client.handle_datagram(now, &mut forged, &mut scratch).unwrap();
+        }
+    }
+    assert_eq!(connects, [0, 5_000, 10_000]);
+}
+
+#[test]
 fn the_key_confirmation_is_repeated_until_it_is_answered() {
     let mut pair = Pair::accepted();
     let ControlMessage::CryptoTest(test) = pair.heard().unwrap().control() else { panic!() };
