@@ -18,13 +18,16 @@ const RESEND_MS: u64 = 250;
 /// The longest. What was sent so long ago can still be looked up in the acknowledgments, at 120
 /// ticks per second, too.
 const RESEND_MAX_MS: u64 = 1_000;
+/// Packets with one ticket whose acknowledgment is looked for: those of the last four seconds or
+/// so, as on a slow path it comes after later ones have left.
+const COPIES: usize = 4;
 
 /// A ticket that waits to be acknowledged, if there is one.
 #[derive(Clone, Debug)]
 pub(super) struct Outbox {
     token: PublicToken,
-    /// Sequence of the last packet that carried it, 0 before the first.
-    sent_as: u64,
+    /// Sequences of the last packets that carried it, the newest first; 0: not so many yet.
+    sent_as: [u64; COPIES],
     /// When the next one is due; `FAR` without a ticket.
     next_at: Nanos,
     pause_ms: u64,
@@ -39,7 +42,7 @@ impl Outbox {
             expiry_s: 0,
             sealed: [0; SEALED_TOKEN_LEN],
         };
-        Self { token, sent_as: 0, next_at: FAR, pause_ms: RESEND_MS }
+        Self { token, sent_as: [0; COPIES], next_at: FAR, pause_ms: RESEND_MS }
     }
 
     /// When something has to be done for it.
@@ -60,7 +63,7 @@ impl Sessions {
         let Some(slot) = self.find(id) else { return false };
         let index = usize::from(slot);
         let next_at = Nanos(0);
-        self.outbox[index] = Outbox { token, sent_as: 0, next_at, pause_ms: RESEND_MS };
+        self.outbox[index] = Outbox { token, next_at, ..Outbox::empty() };
         self.due[index] = Nanos(0);
         true
     }
@@ -73,8 +76,8 @@ impl Sessions {
         now: Nanos,
         out: &mut [u8],
     ) -> Option<usize> {
-        let sent_as = self.outbox[index].sent_as;
-        if sent_as > 0 && self.flow[index].sent.is_acknowledged(sent_as) {
+        let sent = &self.flow[index].sent;
+        if self.outbox[index].sent_as.iter().any(|&it| it > 0 && sent.is_acknowledged(it)) {
             self.outbox[index].clear();
             return None;
         }
@@ -84,7 +87,8 @@ impl Sessions {
         let outbox = &mut self.outbox[index];
         put_resume_ticket(&mut writer, &outbox.token);
         let length = writer.finish().expect("a ticket fits any datagram");
-        outbox.sent_as = begun.sequence;
+        outbox.sent_as.rotate_right(1);
+        outbox.sent_as[0] = begun.sequence;
         outbox.next_at = now.plus(Nanos::from_ms(outbox.pause_ms));
         outbox.pause_ms = (outbox.pause_ms * 2).min(RESEND_MAX_MS);
         Some(self.seal(index as Slot, out, begun.body + length))

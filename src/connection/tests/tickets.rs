@@ -56,6 +56,28 @@ fn a_ticket_is_repeated_in_growing_intervals_until_it_is_acknowledged() {
 }
 
 #[test]
+fn a_ticket_is_acknowledged_on_a_path_that_is_slower_than_its_repetitions() {
+    for round_trip_ms in [20, 900, 1_100, 1_900, 3_500] {
+        let mut bench = Bench::new(2);
+        let mut peer = bench.entered(1);
+        bench.sessions.offer_ticket(peer.id, token(1));
+        let mut under_way = std::collections::VecDeque::new();
+        let mut last = 0;
+        for ms in (0..12_000).step_by(10) {
+            for (_, sequence, _) in listen(&mut bench, &peer, 1) {
+                under_way.push_back((ms + round_trip_ms, sequence));
+                last = ms;
+            }
+            while let Some((_, sequence)) = under_way.pop_front_if(|first| first.0 <= ms) {
+                let packet = peer.ack(sequence, 0);
+                bench.deliver(&peer, &packet);
+            }
+        }
+        assert!(last <= round_trip_ms + 1_000, "{round_trip_ms} ms: still sent after {last} ms");
+    }
+}
+
+#[test]
 fn a_newer_ticket_takes_the_place_of_one_that_waits() {
     let mut bench = Bench::new(2);
     let peer = bench.entered(1);
