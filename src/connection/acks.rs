@@ -57,8 +57,8 @@ pub(super) struct Sent {
     next: u64,
     /// The sequence to leave out next.
     skip_at: u64,
-    /// The sequence left out last, 0 before the first. Earlier ones lie beyond the reach of any
-    /// block that still counts.
+    /// The sequence left out last, 0 before the first. Who names an earlier one is more than a
+    /// thousand packets behind: whatever it names, its budget has fallen to the floor.
     skipped: u64,
     /// State of the generator of `skip_at`, never 0.
     random: u64,

@@ -6,6 +6,7 @@
 
 use super::decode::{MALFORMED, Pass, Sink, Stop, UNEXPECTED};
 use super::table::{FAR, Sessions, Slot, State};
+use crate::crypto::siphash::siphash;
 use crate::limits::{
     COMPRESS_ABOVE, MESSAGE_MAX_TO_CLIENT, MESSAGE_MAX_TO_SERVER, RELIABLE_AGAIN_SHARE,
     RELIABLE_BLOCKS_MIN, RELIABLE_BLOCKS_PER_SLOT, RELIABLE_SHARE, TAG_LEN,
@@ -248,8 +249,8 @@ impl Sessions {
         if self.delivery.is_used(index) {
             return;
         }
-        let random = self.config.seed ^ u64::from(self.ingress[index].id.0);
-        let random = random.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        // Not from the seed: the client sees these, and must not find out what that leaves out.
+        let random = siphash(self.config.path_secret, &[self.ingress[index].id.0.into()]);
         let hello = Side::Server.hello([(random >> 32) as u16, (random >> 48) as u16]);
         self.delivery.put(index, Endpoint::new(Side::Server, hello, now));
         self.due[index] = Nanos(0);

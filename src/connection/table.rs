@@ -44,7 +44,8 @@ pub struct SessionsConfig {
     pub tick_hz: u16,
     /// Random, secret: decides which sequences are left out.
     pub seed: u64,
-    /// Random, secret: makes the nonces that tell whether a client is at another address.
+    /// Random, secret: makes the nonces that tell whether a client is at another address, and the
+    /// ids with which reliable messages begin.
     pub path_secret: [u64; 2],
     /// Between which bounds congestion control moves the bytes of a packet.
     pub budget: BudgetRange,

@@ -6,7 +6,7 @@ use crate::reliable::SendError;
 use crate::wire::{ReliableHandshake, to_client};
 
 const UNTOUCHED: u8 = 0xE7;
-const TAKES_ALL: ReliableHandshake = ReliableHandshake {
+pub(super) const TAKES_ALL: ReliableHandshake = ReliableHandshake {
     first_ordered: 0,
     first_unordered: 0,
     max_inflight: 256,
@@ -15,7 +15,7 @@ const TAKES_ALL: ReliableHandshake = ReliableHandshake {
 };
 
 /// Bytes that do not shrink.
-fn noise(length: usize) -> Vec<u8> {
+pub(super) fn noise(length: usize) -> Vec<u8> {
     let mut state = 1_u64;
     let next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -25,8 +25,8 @@ fn noise(length: usize) -> Vec<u8> {
 }
 
 impl Bench {
-    /// Both sides say hello, the client this one.
-    fn greet(&mut self, peer: &mut Peer, hello: ReliableHandshake) {
+    /// Both sides say hello, the client this one. What the server says.
+    pub(super) fn greet(&mut self, peer: &mut Peer, hello: ReliableHandshake) -> ControlMessage {
         let mut header = peer.header(Channel::Control);
         header.flags = header.flags.with(Flags::RELIABLE_HANDSHAKE);
         let message = ControlMessage::ReliableHandshake(hello);
@@ -38,6 +38,7 @@ impl Bench {
         let packet = peer.ack(told.header.sequence, 0);
         self.deliver(peer, &packet);
         self.sink.0.clear();
+        told.control()[0]
     }
 
     fn tell(&mut self, body: &[u8]) -> Result<u16, SendError> {
@@ -140,4 +141,17 @@ fn what_reliable_messages_take_is_saved_in_the_snapshots_that_follow() {
     }
     assert_eq!(reliable, noise.len() + 5, "all parts were sent once");
     assert_eq!(snapshots + reliable, 60 * budget, "the whole keeps to the budget");
+}
+
+#[test]
+fn the_first_ids_of_messages_tell_nothing_of_what_is_left_out_on_purpose() {
+    let says = |seed, path_secret| {
+        let mut bench = Bench::new(2);
+        let config = SessionsConfig { seed, path_secret, ..bench.sessions.config };
+        bench.sessions = Sessions::new(config);
+        let mut peer = bench.confirmed(1);
+        bench.greet(&mut peer, TAKES_ALL)
+    };
+    assert_eq!(says(9, [1, 2]), says(1 << 60, [1, 2]), "the seed is not in them");
+    assert_ne!(says(9, [1, 2]), says(9, [1, 3]), "and nobody foretells them");
 }
