@@ -32,6 +32,12 @@ pub(super) struct Compressor {
     pub(super) out: Box<[u8]>,
 }
 
+/// What a session takes along to another table.
+pub(super) struct Cargo {
+    messages: Packed,
+    owed: u16,
+}
+
 /// The endpoints of all sessions that have one.
 pub(super) struct Delivery {
     /// Where in `endpoints` that of each slot is.
@@ -111,16 +117,18 @@ impl Delivery {
     }
 
     /// The session in `index` goes to another table.
-    pub(super) fn pack(&mut self, index: usize) -> Option<Box<Packed>> {
+    pub(super) fn pack(&mut self, index: usize) -> Option<Box<Cargo>> {
+        let owed = self.owed[index];
         let endpoint = self.is_used(index).then(|| self.take(index))??;
-        Some(Box::new(endpoint.pack(&mut self.pool)))
+        Some(Box::new(Cargo { messages: endpoint.pack(&mut self.pool), owed }))
     }
 
     /// The session in `index` has come from another table.
-    pub(super) fn unpack(&mut self, index: usize, packed: Option<Box<Packed>>) {
-        if let Some(packed) = packed {
-            let endpoint = Endpoint::unpack(*packed, &mut self.pool);
+    pub(super) fn unpack(&mut self, index: usize, cargo: Option<Box<Cargo>>) {
+        if let Some(cargo) = cargo {
+            let endpoint = Endpoint::unpack(cargo.messages, &mut self.pool);
             self.put(index, endpoint);
+            self.owed[index] = cargo.owed;
         }
     }
 

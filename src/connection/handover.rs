@@ -15,6 +15,7 @@
 use super::admission::AdmissionError;
 use super::budgets::Spent;
 use super::congestion::Control;
+use super::delivery::Cargo;
 use super::integrity::Watch;
 use super::liveness::{Pending, TIMEOUT};
 use super::path::Route;
@@ -22,7 +23,6 @@ use super::rekey::Rekey;
 use super::table::{Flow, Ingress, Keys, Origin, Sessions, Slot, State};
 use super::tickets::Outbox;
 use super::violations::Violations;
-use crate::reliable::Packed;
 use crate::time::Nanos;
 use crate::wire::{ConnectionId, Stage};
 use std::net::SocketAddr;
@@ -62,7 +62,7 @@ pub struct HandedOver {
     origin: Origin,
     route: Route,
     /// Reliable messages under way, if there are any.
-    reliable: Option<Box<Packed>>,
+    reliable: Option<Box<Cargo>>,
     outbox: Outbox,
     /// A rekey under way goes on where it is.
     rekey: Rekey,

@@ -155,3 +155,25 @@ fn the_first_ids_of_messages_tell_nothing_of_what_is_left_out_on_purpose() {
     assert_eq!(says(9, [1, 2]), says(1 << 60, [1, 2]), "the seed is not in them");
     assert_ne!(says(9, [1, 2]), says(9, [1, 3]), "and nobody foretells them");
 }
+
+#[test]
+fn what_is_still_to_be_saved_goes_along_to_another_table() {
+    let mut bench = Bench::new(2);
+    let mut peer = bench.entered(1);
+    bench.advance_ms(30);
+    bench.poll(&peer);
+    bench.greet(&mut peer, TAKES_ALL);
+    bench.tell(&noise(900)).expect("room");
+    assert_eq!(bench.poll(&peer).len(), 1);
+    let budget = bench.sessions.budget(1);
+    let to = ConnectionId::from_parts(9, 0, 5);
+    let handed = bench.sessions.hand_over(1, to, bench.now).expect("it may go");
+    let mut new = Bench::on_socket(9, 2);
+    new.sessions.take_over(handed, new.now).expect("vacant");
+    let saved: usize = (0..9).map(|_| budget - new.sessions.snapshot_budget(0)).sum();
+    assert_eq!(saved, 905);
+    bench.advance_ms(15_000);
+    bench.poll(&peer);
+    bench.entered(1);
+    assert_eq!(bench.sessions.snapshot_budget(1), budget, "who comes next owes nothing");
+}
