@@ -3,8 +3,9 @@
 //! Requests are words: `stats` (the state of the server), `mark` (start a new window of quantiles,
 //! then the state), `explain PLAYER [ENTITY]` (why the player was told what), `waf list`, `waf lift
 //! PLAYER`, `waf ban PLAYER [SECONDS]` and `waf kick PLAYER REASON` (the rules). Only the owner of
-//! the server may connect (mode 0600). The server's end never waits for a slow client; the client's
-//! end is for `loadgen`, `demo`, `tidelock stats` and `tidelock explain`.
+//! the server may connect (mode 0600). A request ends with its line: half an order is none. The
+//! server's end waits 50 ms for a slow client and no longer; the client's end is for `loadgen`,
+//! `demo`, `tidelock stats` and `tidelock explain`.
 
 mod waf;
 
@@ -18,11 +19,13 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fmt, fs};
 
-/// Requests that may wait for their answer at a time; the next ones are refused.
+/// Requests that may wait for their answer at a time; the next ones are read when there is room.
 const WAITING_MAX: usize = 16;
+/// How long a client may take to say what it wants, and to read the answer.
+const PATIENCE: Duration = Duration::from_millis(50);
 /// Longest request.
 const REQUEST_MAX: usize = 64;
 
@@ -203,23 +206,31 @@ impl Drop for AdminListener {
     }
 }
 
-/// Reads the request of a new connection. A client has 50 ms to say what it wants.
+/// Reads the request of a new connection, a whole line.
 fn read_request(mut stream: &UnixStream) -> Option<Request> {
+    let begun = Instant::now();
     stream.set_nonblocking(false).ok()?;
-    stream.set_read_timeout(Some(Duration::from_millis(50))).ok()?;
-    stream.set_write_timeout(Some(Duration::from_millis(50))).ok()?;
+    stream.set_write_timeout(Some(PATIENCE)).ok()?;
     let mut bytes = [0; REQUEST_MAX];
     let mut len = 0;
     while len < REQUEST_MAX && !bytes[..len].contains(&b'\n') {
+        let left = PATIENCE.saturating_sub(begun.elapsed());
+        if left.is_zero() {
+            break;
+        }
+        stream.set_read_timeout(Some(left)).ok()?;
         match stream.read(&mut bytes[len..]) {
             Ok(read) if read > 0 => len += read,
             _ => break,
         }
     }
-    let request = std::str::from_utf8(&bytes[..len]).ok().and_then(Request::parse);
+    // Without its end, `ban 7 3600` might have arrived as `ban 7`.
+    let line = bytes[..len].strip_suffix(b"\n");
+    let request = line.and_then(|line| std::str::from_utf8(line).ok()).and_then(Request::parse);
     if request.is_none() {
-        let known = "unknown request; there are: stats, mark, explain PLAYER [ENTITY], waf list, \
-                     waf lift PLAYER, waf ban PLAYER [SECONDS], waf kick PLAYER REASON";
+        let known = "unknown request, or no whole line; there are: stats, mark, explain PLAYER \
+                     [ENTITY], waf list, waf lift PLAYER, waf ban PLAYER [SECONDS], waf kick \
+                     PLAYER REASON";
         let _ = stream.write_all(format!("{}\n", refusal(known)).as_bytes());
     }
     request
@@ -295,6 +306,34 @@ mod tests {
         drop(listener);
         assert!(ask(&path, Request::Stats).unwrap_err().contains("admin socket"));
     }
+
+    #[test]
+    fn half_an_order_is_none_and_nobody_who_is_slow_holds_up_the_server() {
+        let path = std::env::temp_dir().join(format!("tidelock-half-{}", std::process::id()));
+        let mut listener = AdminListener::bind(&path).unwrap();
+        let mut half = UnixStream::connect(&path).unwrap();
+        half.write_all(b"waf ban 7").unwrap();
+        let mut long = UnixStream::connect(&path).unwrap();
+        long.write_all(format!("waf ban 7 {:>60}\n", 3_600).as_bytes()).unwrap();
+        let mut slow = UnixStream::connect(&path).unwrap();
+        let drip = thread::spawn(move || {
+            while slow.write_all(b" ").is_ok() {
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let begun = Instant::now();
+        assert!(!listener.poll(), "nobody has asked for anything: {:?}", listener.waf_requests());
+        assert!(begun.elapsed() < 5 * PATIENCE, "{:?}", begun.elapsed());
+        drop(listener);
+        drip.join().expect("no panic");
+        for mut stream in [half, long] {
+            let mut text = String::new();
+            // What was sent and never read makes the end of the answer an error.
+            let _ = stream.read_to_string(&mut text);
+            assert!(text.contains("no whole line"), "{text}");
+        }
+    }
+
     #[test]
     fn requests_are_read_as_they_are_written_and_no_other_way() {
         let entity = |id| Some(EntityId(id));
