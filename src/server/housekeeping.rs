@@ -216,6 +216,7 @@ impl Housekeeping {
         };
         while !is_over(reception) {
             reception.read_mail();
+            reception.stop_others();
             thread::sleep(Duration::from_millis(1));
         }
         reception.premises.threads.join();

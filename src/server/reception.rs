@@ -79,6 +79,8 @@ pub(crate) struct Reception<P: Premises> {
     #[expect(clippy::vec_box, reason = "the boxes themselves travel through the queues")]
     pub(super) spare: Vec<Box<Histograms>>,
     replies: Vec<([u8; DATAGRAM_MAX], usize, SocketAddr)>,
+    /// Shards that are still to be told to stop.
+    running: Vec<u8>,
 }
 
 /// What a reception is made of.
@@ -117,6 +119,7 @@ impl<P: Premises> Reception<P> {
             is_steered: parts.is_steered,
             window: Histograms::default(),
             replies: Vec::with_capacity(REPLIES_MAX),
+            running: Vec::new(),
         }
     }
 
@@ -360,13 +363,17 @@ impl<P: Premises> Reception<P> {
         &self.counters
     }
 
-    /// Tells all shards to say goodbye and end; newcomers are denied from now on.
+    /// Tells all shards to say goodbye and end; newcomers are denied from now on. Who has no room
+    /// for the message is told by [`Self::stop_others`].
     pub(crate) fn stop(&mut self) {
         self.gate.set_maintenance(true);
-        for end in &mut self.shards {
-            // A queue that is full belongs to a shard that is stuck; the process ends anyway.
-            let _ = end.to_shard.send(ToShard::Stop);
-        }
+        self.running = (0..self.shards.len() as u8).collect();
+        self.stop_others();
+    }
+
+    /// Tells the shards whose queues were full until now.
+    pub(crate) fn stop_others(&mut self) {
+        tell_to_stop(&mut self.shards, &mut self.running);
     }
 
     /// Whether all shards have ended.
@@ -389,5 +396,34 @@ impl<P: Premises> Reception<P> {
         for other in self.gate.violated(id, now, &self.counters) {
             self.disconnect(other, DisconnectReason::Banned);
         }
+    }
+}
+
+/// Tells those `running` to stop whose queues have room.
+fn tell_to_stop(shards: &mut [GateEnd], running: &mut Vec<u8>) {
+    running.retain(|&shard| shards[usize::from(shard)].to_shard.send(ToShard::Stop).is_err());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::pair;
+    use crate::units::EntityId;
+
+    #[test]
+    fn a_shard_whose_queue_is_full_is_told_to_stop_when_it_has_read_some_of_it() {
+        let pairs = [pair(), pair()];
+        let (mut ends, mut shards): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        while ends[1].to_shard.send(ToShard::Depart(EntityId::NONE)).is_ok() {}
+        let mut running = vec![0, 1];
+        tell_to_stop(&mut ends, &mut running);
+        assert_eq!(running, [1]);
+        assert!(matches!(shards[0].from_gate.receive(), Some(ToShard::Stop)));
+        assert!(matches!(shards[1].from_gate.receive(), Some(ToShard::Depart(_))));
+        tell_to_stop(&mut ends, &mut running);
+        tell_to_stop(&mut ends, &mut running);
+        let mail = std::iter::from_fn(|| shards[1].from_gate.receive());
+        let stops = mail.filter(|mail| matches!(mail, ToShard::Stop)).count();
+        assert_eq!((stops, running.len()), (1, 0), "and once");
     }
 }
