@@ -38,6 +38,9 @@ struct Slot {
     resumption: Option<Resumption>,
     /// Whether the session is asked to go to another shard.
     is_leaving: bool,
+    /// Whether the shard that it left forwards nothing from here any more, although the one that
+    /// has it now was not heard yet.
+    is_left: bool,
     /// Why the session is to end, if its shard was or will be told so.
     ending: Option<DisconnectReason>,
     hold: Hold,
@@ -260,6 +263,9 @@ impl Sessions {
             farewell.former = Some(from);
         }
         (left.session, left.hold, left.is_leaving) = (None, Hold::Forwards, false);
+        if left.is_left {
+            self.release(from);
+        }
         let slot = self.slot_mut(to);
         (slot.session, slot.farewell, slot.hold) = (Some(session), farewell, Hold::No);
         (slot.resumption, slot.ending) = (resumption, ending);
@@ -279,9 +285,15 @@ impl Sessions {
         let Some(shard) = usize::from(id.socket()).checked_sub(1) else { return };
         let Some(shard) = self.shards.get_mut(shard) else { return };
         let Some(slot) = shard.slots.get_mut(usize::from(id.slot())) else { return };
-        if slot.generation == id.generation() && slot.hold != Hold::No {
+        if slot.generation != id.generation() {
+            return;
+        }
+        if slot.hold != Hold::No {
             slot.hold = Hold::No;
             shard.free.push_back(id.slot());
+        } else {
+            // Of two shards the one that was left may be heard first, if nobody listened for long.
+            slot.is_left = slot.is_leaving;
         }
     }
 

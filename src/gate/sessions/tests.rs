@@ -121,3 +121,33 @@ fn spare_slots_are_for_those_who_have_an_entity_there() {
     sessions.close(ids[0]);
     assert!(sessions.candidate_in(0, 7).is_some());
 }
+
+#[test]
+fn a_slot_that_was_left_comes_back_whichever_of_two_shards_is_heard_first() {
+    for left_is_first in [false, true] {
+        let mut sessions = Sessions::new(2, (2, 0), 4, [1, 2]);
+        let from = sessions.candidate(0, |_| 99, 7).expect("room");
+        sessions.open(from, session(1), farewell());
+        sessions.confirm(from, 1);
+        let here = usize::from(from.socket()) - 1;
+        let to = sessions.reserve(from, 1 - here, 7).expect("room");
+        if left_is_first {
+            sessions.release(from);
+            assert!(sessions.lives(from) && sessions.room_in(here) == 1, "it is still his");
+        }
+        assert_eq!(sessions.moved(to), Some(()));
+        assert_eq!(sessions.room_in(here), if left_is_first { 2 } else { 1 });
+        sessions.release(from);
+        sessions.release(from);
+        assert_eq!((sessions.room_in(here), sessions.room_in(1 - here)), (2, 1));
+        assert!(sessions.close(to).is_some());
+        assert_eq!([0, 1].map(|shard| sessions.room_in(shard)), [2, 2]);
+        let again = sessions.candidate(0, |_| 99, 7).expect("room");
+        sessions.open(again, session(2), farewell());
+        sessions.confirm(again, 2);
+        let there = 2 - usize::from(again.socket());
+        let to = sessions.reserve(again, there, 7).expect("room");
+        sessions.moved(to);
+        assert!(sessions.former(to).is_some(), "what was is forgotten");
+    }
+}
