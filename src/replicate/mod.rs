@@ -173,10 +173,17 @@ impl Replicator {
     /// Replication state of one viewer, bytes.
     pub const VIEWER_BYTES: usize = size_of::<SlotTable>() + size_of::<Relations>();
 
-    /// What `viewer` sees as of its last selection: slots, and the rows of those in them.
-    pub fn seen(&self, viewer: u16) -> impl Iterator<Item = (u8, u32)> + '_ {
-        let table = &self.tables[usize::from(viewer)];
-        slots::bits(table.live()).map(|slot| (slot, table.row[usize::from(slot)]))
+    /// Slots of those whom `viewer` sees as of its last selection, as bits.
+    pub fn live(&self, viewer: u16) -> u128 {
+        self.tables[usize::from(viewer)].live()
+    }
+
+    /// Row of who is in a live `slot` of `viewer`.
+    ///
+    /// # Panics
+    /// If there is no such slot.
+    pub fn row_in(&self, viewer: u16, slot: u8) -> u32 {
+        self.tables[usize::from(viewer)].row[usize::from(slot)]
     }
 
     /// Rows of the entities that `viewer` sees and may be told of.

@@ -4,7 +4,10 @@
 //! Owns: the descriptions, the same on every shard, and which of them each viewer was told. What a
 //! viewer does not see at this moment is never named to it: only entities in its slots, right after
 //! they were selected, are told of. Called by the game (`Shard::describe`), by `tick` after a
-//! selection, and where players come and go. Costs one branch per selection while there are none.
+//! selection, and where players come and go.
+//!
+//! Costs one branch per selection while there are none, and then one comparison per viewer whose
+//! slots are those of its last selection: looked up is only who came into a slot.
 
 use super::Shard;
 use crate::connection::{SendError, Sessions, Slot};
@@ -47,18 +50,61 @@ impl fmt::Display for DescribeError {
 
 impl std::error::Error for DescribeError {}
 
-/// What one viewer was told.
+/// What one viewer sees and was told.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Told {
-    /// Slots whose entity it was told of, as bits.
+    /// Slots with an entity that it sees, as of its last selection, as bits. A slot that is in two
+    /// selections in a row stands for the same entity in both.
+    live: u128,
+    /// Slots whose entity it was told of.
     slots: u128,
     /// Those of them whose description has changed since.
     stale: u128,
+    /// Slots of which it may have to be told something.
+    open: u128,
+    /// Who is in the live slots.
+    seen: [EntityId; VISIBLE_MAX],
+    /// Of whom it was told.
     entities: [EntityId; VISIBLE_MAX],
 }
 
 impl Told {
-    const NOTHING: Self = Self { slots: 0, stale: 0, entities: [EntityId::NONE; VISIBLE_MAX] };
+    const NOTHING: Self = Self {
+        live: 0,
+        slots: 0,
+        stale: 0,
+        open: 0,
+        seen: [EntityId::NONE; VISIBLE_MAX],
+        entities: [EntityId::NONE; VISIBLE_MAX],
+    };
+
+    /// The description of `entity` has changed.
+    fn reopen(&mut self, entity: EntityId) {
+        let seen = equal(&self.seen, entity) & self.live;
+        let told = equal(&self.entities, entity) & self.slots;
+        self.stale |= told;
+        self.open |= seen | told;
+    }
+
+    /// The viewer sees the entities in the slots of `live` now; `occupant` says who that is.
+    fn look(&mut self, live: u128, occupant: impl Fn(u8) -> EntityId) {
+        let is_same = |slot: usize| self.seen[slot] == occupant(slot as u8);
+        debug_assert!(bits(live & self.live).all(is_same), "nobody else is in the slot");
+        for slot in bits(live & !self.live) {
+            self.seen[slot] = occupant(slot as u8);
+        }
+        self.open |= live ^ self.live;
+        self.live = live;
+    }
+}
+
+/// The places of `entity` among `entities`, as bits.
+fn equal(entities: &[EntityId; VISIBLE_MAX], entity: EntityId) -> u128 {
+    let (chunks, _) = entities.as_chunks::<8>();
+    let places = |chunk: &[EntityId; 8]| {
+        (0..8).fold(0, |places, lane| places | u128::from(chunk[lane] == entity) << lane)
+    };
+    chunks.iter().rev().fold(0, |all, chunk| all << 8 | places(chunk))
 }
 
 /// All descriptions, and who was told of which.
@@ -85,7 +131,9 @@ impl Descriptions {
             return Err(DescribeError::TooLong);
         }
         if description.is_empty() {
-            self.known.remove(&entity);
+            if self.known.remove(&entity).is_some() {
+                self.told.iter_mut().for_each(|told| told.reopen(entity));
+            }
             return Ok(());
         }
         if self.known.len() >= self.room && !self.known.contains_key(&entity) {
@@ -95,11 +143,7 @@ impl Descriptions {
             self.told.resize(self.players, Told::NOTHING);
         }
         if self.known.insert(entity, description.into()).is_none_or(|it| *it != *description) {
-            for told in &mut self.told {
-                for slot in bits(told.slots).filter(|&slot| told.entities[slot] == entity) {
-                    told.stale |= 1 << slot;
-                }
-            }
+            self.told.iter_mut().for_each(|told| told.reopen(entity));
         }
         Ok(())
     }
@@ -122,43 +166,44 @@ impl Descriptions {
         }
         if let Some(place) = self.told.get_mut(usize::from(viewer)) {
             *place = told.map_or(Told::NOTHING, |told| *told);
+            place.open |= place.live | place.slots;
         }
     }
 
-    /// Tells `viewer` what it has to know and to forget, now that it sees the entities of `seen`
-    /// (slot and entity). What cannot be sent now waits for the next time.
+    /// Tells `viewer` what it has to know and to forget, now that it sees the entities in the slots
+    /// of `live`. What cannot be sent now waits for the next time.
     fn tell(
         &mut self,
         viewer: Slot,
-        seen: impl Iterator<Item = (u8, EntityId)>,
+        live: u128,
+        occupant: impl Fn(u8) -> EntityId,
         mut send: impl FnMut(u8, EntityId, &[u8]) -> Result<(), SendError>,
     ) -> Result<(), SendError> {
         let Self { known, told, .. } = self;
         let Some(told) = told.get_mut(usize::from(viewer)) else { return Ok(()) };
-        let mut now = [EntityId::NONE; VISIBLE_MAX];
-        let mut live = 0_u128;
-        for (slot, entity) in seen {
-            now[usize::from(slot)] = entity;
-            live |= 1 << slot;
+        told.look(live, occupant);
+        if told.open == 0 {
+            return Ok(());
         }
         // First what is to be forgotten: an entity may have come back in another slot.
-        for slot in bits(told.slots) {
+        for slot in bits(told.open & told.slots) {
             let entity = told.entities[slot];
-            let stays = live >> slot & 1 == 1 && now[slot] == entity;
+            let stays = live >> slot & 1 == 1 && told.seen[slot] == entity;
             if !stays || !known.contains_key(&entity) {
                 send(to_client::REMOVE_ENTITY, entity, &[])?;
                 told.slots &= !(1 << slot);
                 told.stale &= !(1 << slot);
             }
         }
-        for slot in bits(live & !(told.slots & !told.stale)) {
-            if let Some(description) = known.get(&now[slot]) {
-                send(to_client::CREATE_ENTITY, now[slot], description)?;
-                told.entities[slot] = now[slot];
+        for slot in bits(told.open & live & !(told.slots & !told.stale)) {
+            if let Some(description) = known.get(&told.seen[slot]) {
+                send(to_client::CREATE_ENTITY, told.seen[slot], description)?;
+                told.entities[slot] = told.seen[slot];
                 told.slots |= 1 << slot;
                 told.stale &= !(1 << slot);
             }
         }
+        told.open = 0;
         Ok(())
     }
 }
@@ -199,9 +244,10 @@ impl Shard {
         let Self { descriptions, sessions, replicator, member, players, tick, .. } = self;
         let published = member.published();
         for &viewer in players.inside().iter().filter(|&&viewer| is_due(viewer, *tick)) {
-            let seen = replicator.seen(viewer).map(|(slot, row)| (slot, published.id(row)));
+            let occupant = |slot| published.id(replicator.row_in(viewer, slot));
+            let live = replicator.live(viewer);
             // What waits is told four ticks later.
-            _ = descriptions.tell(viewer, seen, |kind, entity, description| {
+            _ = descriptions.tell(viewer, live, occupant, |kind, entity, description| {
                 send(sessions, viewer, kind, entity, description, now)
             });
         }
@@ -251,8 +297,10 @@ mod tests {
     impl Client {
         fn look(&mut self, descriptions: &mut Descriptions, seen: &[(u8, u32)]) {
             let seen_ids: Vec<_> = seen.iter().map(|&(_, index)| entity(index)).collect();
-            let slots = seen.iter().map(|&(slot, index)| (slot, entity(index)));
-            _ = descriptions.tell(VIEWER, slots, |kind, entity, description| {
+            let live = seen.iter().fold(0, |live, (slot, _)| live | 1 << slot);
+            let occupant =
+                |slot| seen.iter().find(|it| it.0 == slot).map(|it| entity(it.1)).expect("live");
+            _ = descriptions.tell(VIEWER, live, occupant, |kind, entity, description| {
                 self.room = self.room.checked_sub(1).ok_or(SendError::Window)?;
                 if kind == to_client::CREATE_ENTITY {
                     assert!(seen_ids.contains(&entity), "{entity:?} is not in sight");
@@ -287,7 +335,9 @@ mod tests {
                     }
                 }
                 let (slot, other) = (draw(12) as usize, draw(40));
-                slots[slot] = if slots.contains(&other) || other >= 30 { u32::MAX } else { other };
+                // A slot is empty between two of its occupants.
+                let is_none = slots[slot] != u32::MAX || slots.contains(&other) || other >= 30;
+                slots[slot] = if is_none { u32::MAX } else { other };
                 let seen = |slots: &[u32; 12]| -> Vec<(u8, u32)> {
                     let slots = slots.iter().enumerate().filter(|it| *it.1 != u32::MAX);
                     slots.map(|(slot, &index)| (slot as u8, index)).collect()
