@@ -35,8 +35,11 @@ pub trait Sink {
     fn acked(&mut self, slot: Slot, packet_sequence: u64);
     /// The session in `slot` has ended. Its slot can be given to another at once.
     fn closed(&mut self, slot: Slot, reason: CloseReason);
-    /// The client of the session in `slot` is at another address from now on.
-    fn readdressed(&mut self, _slot: Slot, _address: SocketAddr) {}
+    /// The client of the session in `slot` is at another address from now on, which was not told
+    /// before, or by another table. `false` if there is no room for that now: it is told again.
+    fn readdressed(&mut self, _slot: Slot, _address: SocketAddr) -> bool {
+        true
+    }
     /// From now on packets to `slot` are sealed with `key`, that of `epoch`, which was not told
     /// before, or by another table. `false` if there is no room for that now: it is told again.
     fn rekeyed(&mut self, _slot: Slot, _epoch: u16, _key: &Secret) -> bool {

@@ -169,7 +169,7 @@ impl Sessions {
         self.failed_opens[index] = handed.failed_opens;
         self.address[index] = handed.address;
         self.origin[index] = handed.origin;
-        self.route[index] = handed.route;
+        self.route[index] = handed.route.arrived();
         self.outbox[index] = handed.outbox;
         self.rekey[index] = handed.rekey.arrived();
         self.transfer[index] = Transfer { former, announce_at: now, ..Transfer::NONE };

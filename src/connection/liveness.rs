@@ -105,6 +105,9 @@ impl Sessions {
                     None
                 }
                 State::Live(stage) => {
+                    if self.route[index].is_untold() {
+                        self.tell_address(index, sink);
+                    }
                     let apart = self
                         .probe_path(index, now, out)
                         .or_else(|| self.answer_benchmark(index, now, out, counters));
@@ -325,6 +328,9 @@ impl Sessions {
             Stage::Unconfirmed => self.pending[index].accepted_at.plus(UNCONFIRMED),
             Stage::Confirmed | Stage::Entered => FAR,
         };
+        if self.route[index].is_untold() {
+            return Nanos(0);
+        }
         let gone_at = self.ingress[index].heard.plus(TIMEOUT);
         let ping_at = self.ping_at(index).min(self.route[index].ping_at());
         let ping_at = ping_at.min(self.outbox[index].due());

@@ -65,6 +65,9 @@ pub(super) struct Route {
     /// Times of the last changes, a ring, and how many there were.
     changes: [Nanos; PATH_CHANGES_PER_MINUTE],
     changed: usize,
+    /// The sink does not know the active address, and has to: it is not the one that the session
+    /// was admitted with, and came from another table, or the sink had no room for it.
+    is_untold: bool,
 }
 
 impl Route {
@@ -80,6 +83,7 @@ impl Route {
         since: 0,
         changes: [Nanos(0); PATH_CHANGES_PER_MINUTE],
         changed: 0,
+        is_untold: false,
     };
 
     /// Of a session that begins as `id` in a table with this `secret`.
@@ -93,9 +97,15 @@ impl Route {
         Self { strays: TokenBucket::full(STRAY_PACKETS_BURST, now), ..Self::NONE }
     }
 
-    /// Whether the session has another address than the one it began with.
-    pub(super) fn has_changed(&self) -> bool {
-        self.changed > 0
+    /// Of a session that has come from another table, whose sink may never have been heard.
+    pub(super) fn arrived(self) -> Self {
+        Self { is_untold: self.changed > 0, ..self }
+    }
+
+    /// Whether the active address is still to be told.
+    #[inline]
+    pub(super) fn is_untold(&self) -> bool {
+        self.is_untold
     }
 
     /// Whether a packet from `from`, which is not the active address, may be looked at further.
@@ -248,7 +258,15 @@ impl Sessions {
         self.transfer[index].announce_at = now;
         self.due[index] = Nanos(0);
         counters.add(Counter::PathChanges, 1);
-        sink.readdressed(slot, from);
+        self.tell_address(index, sink);
+    }
+
+    /// Tells where the client of the living session in `index` is now; if there is no room for
+    /// that, in the next tick again.
+    #[cold]
+    pub(super) fn tell_address(&mut self, index: usize, sink: &mut impl Sink) {
+        let is_told = sink.readdressed(index as Slot, self.address[index]);
+        self.route[index].is_untold = !is_told;
     }
 
     /// A Ping to the candidate of the living session in `index`, if one is due. Acknowledges like
@@ -273,10 +291,5 @@ impl Sessions {
         let wait = if route.pings < PATH_PINGS { PING_INTERVAL } else { RETRY };
         route.ping_at = now.plus(wait);
         Some(Transmit { slot: index as Slot, to, length })
-    }
-
-    /// Whether the session in `slot` has another address than the one that it was admitted with.
-    pub fn has_changed_path(&self, slot: Slot) -> bool {
-        self.route[usize::from(slot)].has_changed()
     }
 }

@@ -14,7 +14,6 @@
 //! the move is announced; without room it waits.
 
 use super::describe::Told;
-use super::ingress::tell_address;
 use super::players::Newcomer;
 use super::{Shard, ToGate};
 use crate::connection::{HandedOver, Slot};
@@ -148,12 +147,6 @@ impl Shard {
             self.descriptions.put_in(slot, told);
             self.players.put_in(slot, row, newcomer);
             self.tell_gate(ToGate::Moved(id));
-            // What the old shard said of it may be read later than this, and then names nobody.
-            if let Some(address) = self.sessions.address(slot)
-                && self.sessions.has_changed_path(slot)
-            {
-                tell_address(&mut self.gate.to_gate, id, address, &self.counters);
-            }
             if self.stopping {
                 self.end(slot, DisconnectReason::Maintenance);
             }

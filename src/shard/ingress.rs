@@ -281,19 +281,14 @@ fn tell(to_gate: &mut Sender<ToGate>, message: ToGate, counters: &Counters) {
     }
 }
 
-/// Tells the gate where a client is now. Clients decide how often that is, so what must not be lost
-/// goes first.
-pub(super) fn tell_address(
-    to_gate: &mut Sender<ToGate>,
-    id: ConnectionId,
-    address: SocketAddr,
-    counters: &Counters,
-) {
-    if to_gate.room() > RESERVED {
-        tell(to_gate, ToGate::Readdressed(id, address), counters);
-    } else {
-        counters.drop(DropReason::QueueFull);
+/// The same for what clients decide how often there is: what must not be lost goes first. `false`
+/// if there is no room now; it is told again, so it is none that is lost.
+fn tell_last(to_gate: &mut Sender<ToGate>, message: ToGate, counters: &Counters) -> bool {
+    let has_room = to_gate.room() > RESERVED;
+    if has_room {
+        tell(to_gate, message, counters);
     }
+    has_room
 }
 
 /// What the sessions report goes to the world's inbox, the replication, the players and the gate.
@@ -349,18 +344,14 @@ impl Sink for Events<'_> {
         }
     }
 
-    fn readdressed(&mut self, slot: Slot, address: SocketAddr) {
-        tell_address(self.to_gate, self.players.connection(slot), address, self.counters);
+    fn readdressed(&mut self, slot: Slot, address: SocketAddr) -> bool {
+        let id = self.players.connection(slot);
+        tell_last(self.to_gate, ToGate::Readdressed(id, address), self.counters)
     }
 
     fn rekeyed(&mut self, slot: Slot, epoch: u16, key: &Secret) -> bool {
         let id = self.players.connection(slot);
-        // It is repeated until there is room, so it is none that is lost.
-        let has_room = self.to_gate.room() > RESERVED;
-        if has_room {
-            tell(self.to_gate, ToGate::Rekeyed(id, epoch, key.clone()), self.counters);
-        }
-        has_room
+        tell_last(self.to_gate, ToGate::Rekeyed(id, epoch, key.clone()), self.counters)
     }
 
     fn released(&mut self, slot: Slot) {

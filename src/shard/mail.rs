@@ -19,8 +19,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Gate → shard. If the queue is full the gate refuses the newcomer (`ServerFull`) or asks again
-/// later.
+/// Gate → shard. If the queue is full the gate denies the newcomer, counted as `queue_full`, and
+/// tells later what can wait.
 #[derive(Debug)]
 pub enum ToShard {
     /// A handshake succeeded.
@@ -93,15 +93,15 @@ pub enum ToGate {
     Departed(EntityId),
     /// The session has arrived from another shard.
     Moved(ConnectionId),
-    /// The client of the session is at another address. Left out, and counted as `queue_full`, when
-    /// more than half of the queue waits; then a farewell of the gate goes to the address before.
+    /// The client of the session is at another address. When more than half of the queue waits it
+    /// is told later; until then a farewell of the gate goes to the address before.
     Readdressed(ConnectionId, SocketAddr),
     /// The session that was to be this one on another shard stays where it is.
     Stayed(ConnectionId),
     /// Nothing comes under the former id of a session that has moved; its slot is free.
     Released(ConnectionId),
-    /// Packets to the session are sealed with this key, that of this epoch. Left out and counted as
-    /// the one above; then the player does not understand a farewell of the gate.
+    /// Packets to the session are sealed with this key, that of this epoch. It waits like the one
+    /// above; until it is told the player does not understand a farewell of the gate.
     Rekeyed(ConnectionId, u16, Secret),
     /// What was recorded since the last window.
     Window(Box<Histograms>),
@@ -129,7 +129,8 @@ pub struct ShardEnd {
     pub from_gate: Receiver<ToShard>,
 }
 
-/// Messages each session causes at most from its shard to the gate, but for new keys.
+/// Messages each session causes at most from its shard to the gate, but for new keys and
+/// addresses.
 pub(super) const MESSAGES_PER_SESSION: usize = 4;
 /// Room that `Readdressed` and `Rekeyed` leave to the others.
 pub(super) const RESERVED: usize = MESSAGES_PER_SESSION * SLOTS_PER_SHARD;

@@ -47,9 +47,18 @@ enum Event {
     Rekeyed(Slot, u16, [u8; 32]),
 }
 
-/// The events; and whether there is no room for keys.
+/// The events; and whether there is no room for keys and addresses.
 #[derive(Default)]
 struct Record(Vec<Event>, bool);
+
+impl Record {
+    fn take_last(&mut self, event: Event) -> bool {
+        if !self.1 {
+            self.0.push(event);
+        }
+        !self.1
+    }
+}
 
 impl Sink for Record {
     fn confirmed(&mut self, slot: Slot) {
@@ -70,15 +79,11 @@ impl Sink for Record {
     fn closed(&mut self, slot: Slot, reason: CloseReason) {
         self.0.push(Event::Closed(slot, reason));
     }
-    fn readdressed(&mut self, slot: Slot, address: SocketAddr) {
-        self.0.push(Event::Readdressed(slot, address));
+    fn readdressed(&mut self, slot: Slot, address: SocketAddr) -> bool {
+        self.take_last(Event::Readdressed(slot, address))
     }
     fn rekeyed(&mut self, slot: Slot, epoch: u16, key: &Secret) -> bool {
-        let is_taken = !self.1;
-        if is_taken {
-            self.0.push(Event::Rekeyed(slot, epoch, *key.bytes()));
-        }
-        is_taken
+        self.take_last(Event::Rekeyed(slot, epoch, *key.bytes()))
     }
     fn released(&mut self, slot: Slot) {
         self.0.push(Event::Released(slot));

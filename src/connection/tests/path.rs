@@ -53,6 +53,25 @@ impl Bench {
 }
 
 #[test]
+fn a_new_address_is_told_again_until_there_is_room_for_that() {
+    let mut bench = Bench::new(4);
+    let mut peer = bench.entered(SLOT);
+    bench.sink.1 = true;
+    bench.moves(&mut peer, elsewhere(1));
+    assert_eq!(bench.home(), elsewhere(1), "the client is served there");
+    for _ in 0..3 {
+        bench.sends(&peer);
+    }
+    let is_news = |event: &Event| matches!(event, Event::Readdressed(..));
+    assert!(!bench.events().iter().any(is_news));
+    bench.sink.1 = false;
+    bench.sends(&peer);
+    bench.sends(&peer);
+    let told: Vec<_> = bench.events().into_iter().filter(is_news).collect();
+    assert_eq!(told, [Event::Readdressed(SLOT, elsewhere(1))], "once");
+}
+
+#[test]
 fn a_client_at_another_address_is_served_there_as_soon_as_it_has_proved_it() {
     let mut bench = Bench::new(4);
     let mut peer = bench.entered(SLOT);
