@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use std::{fs, thread};
+use tidelock::cli::say;
 use tidelock::sim::{self, KeptSeed, Outcome, Plan, Sometimes, Violation};
 
 const AFTER_HELP: &str = "\
@@ -23,6 +24,9 @@ Examples:
 
 The last line is `world hash: HEX`: of the only seed, or of all. The same seeds, the same hash.
 The exit code is 0 if everything held.";
+
+/// Seeds from one sign of life to the next, on standard error.
+const PROGRESS: usize = 500;
 
 /// Plays a whole server from a seed: gate, shards, clients, clock, network and disk in one thread.
 #[derive(Parser)]
@@ -54,8 +58,8 @@ struct Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     if args.seeds == 1 {
-        println!("seed {}", args.seed);
-        println!("{:#?}", Plan::draw(args.seed, args.ticks));
+        say(format_args!("seed {}", args.seed));
+        say(format_args!("{:#?}", Plan::draw(args.seed, args.ticks)));
     }
     let began = Instant::now();
     let outcomes = play_all(&args);
@@ -67,24 +71,24 @@ fn main() -> ExitCode {
     }
     let mut sometimes = Sometimes::default();
     outcomes.iter().for_each(|outcome| sometimes.merge(&outcome.sometimes));
-    println!("what came about, and how often:");
+    say("what came about, and how often:");
     for condition in Sometimes::ALL {
-        println!("{:10}  {condition}", sometimes.count(condition));
+        say(format_args!("{:10}  {condition}", sometimes.count(condition)));
     }
     let simulated = outcomes.iter().map(|outcome| outcome.ticks).sum::<u64>() as f64 / 60.0;
-    println!(
+    say(format_args!(
         "{} seeds, {} failed; {simulated:.0} s of play in {seconds:.1} s: {:.0} times as fast",
         outcomes.len(),
         failed.len(),
         simulated / seconds.max(1e-9)
-    );
+    ));
     let missing = sometimes.missing();
     let is_vacuous = args.vacuous && !missing.is_empty();
     if is_vacuous {
-        println!("vacuous: never came about: {}", missing.join("; "));
+        say(format_args!("vacuous: never came about: {}", missing.join("; ")));
     }
     let mix = |hash: u64, outcome: &Outcome| hash.rotate_left(5) ^ outcome.hash;
-    println!("world hash: {:016x}", outcomes.iter().fold(0, mix));
+    say(format_args!("world hash: {:016x}", outcomes.iter().fold(0, mix)));
     if failed.is_empty() && !is_vacuous { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -101,9 +105,13 @@ fn play_all(args: &Args) -> Vec<Outcome> {
             if args.seeds > 1
                 && let Some(violation) = &outcome.violation
             {
-                println!("seed {}: {violation}", outcome.plan.seed);
+                say(format_args!("seed {}: {violation}", outcome.plan.seed));
             }
-            outcomes.lock().expect("nobody panics with the lock").push((place, outcome));
+            let mut outcomes = outcomes.lock().expect("nobody panics with the lock");
+            outcomes.push((place, outcome));
+            if outcomes.len().is_multiple_of(PROGRESS) {
+                eprintln!("{} of {} seeds", outcomes.len(), args.seeds);
+            }
         }
     };
     thread::scope(|scope| {
@@ -132,19 +140,17 @@ fn play(seed: u64, ticks: Option<u64>) -> Outcome {
 
 fn report(args: &Args, failed: &Outcome) {
     let Some(violation) = &failed.violation else { return };
-    println!("seed {} failed: {violation}", failed.plan.seed);
+    say(format_args!("seed {} failed: {violation}", failed.plan.seed));
     let mut shortest = failed.clone();
     if (args.minimise || args.keep.is_some()) && violation.check != "no panic" {
         shortest = sim::minimise(failed);
-        println!(
-            "minimised: sim --seed {} --ticks {}",
-            failed.plan.seed, shortest.plan.storm_ticks
-        );
+        let ticks = shortest.plan.storm_ticks;
+        say(format_args!("minimised: sim --seed {} --ticks {ticks}", failed.plan.seed));
     }
     if let Some(folder) = &args.keep
         && let Err(error) = keep(folder, &shortest)
     {
-        println!("cannot keep it: {error}");
+        say(format_args!("cannot keep it: {error}"));
     }
 }
 
