@@ -51,6 +51,12 @@ impl Game {
         }
     }
 
+    /// Who is in sight and has a name, such as the first NPCs of `serve --npcs`.
+    fn names(&self) -> String {
+        let all = self.client.described().filter_map(|id| self.client.description(id));
+        all.map(String::from_utf8_lossy).collect::<Vec<_>>().join("; ")
+    }
+
     /// One tick of the own player, one frame of the others, and everything that is to be sent.
     fn tick(&mut self, angle: f32) {
         if self.client.state() == State::InWorld {
@@ -107,6 +113,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let rate = game.server.rate();
         if ticks.is_multiple_of(rate.hz().into()) {
             println!("{}", overlay.update(clock.now(), &game.client, &game.server, &game.own));
+            println!("known by name: {}", game.names());
         }
         if ticks == seconds * u32::from(rate.hz()) {
             game.client.leave(clock.now());

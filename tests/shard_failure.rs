@@ -3,26 +3,32 @@
 mod players;
 
 use players::{Folder, Player, config, end, pump_until, start, stats};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tidelock::client::{CloseReason, State};
-use tidelock::config::ShardCount;
+use tidelock::config::{Config, ShardCount};
 use tidelock::keys::BackendKeys;
 use tidelock::metrics::Counter;
 use tidelock::server::Server;
 use tidelock::shard::Fault;
 use tidelock::state::Kind;
+use tidelock::units::{EntityId, MAP_XY};
 use tidelock::wire::DisconnectReason;
 
 const SHARDS: usize = 3;
 const NPCS: u32 = 30;
 
-fn server(folder: &Folder) -> (Server, BackendKeys) {
+fn settings(folder: &Folder) -> Config {
     let mut config = config(folder);
     config.server.shards = ShardCount::Count(SHARDS as u16);
     config.server.oversubscribe = true;
     config.world.npcs = NPCS;
     config.world.entities += NPCS;
-    start(config)
+    config
+}
+
+fn server(folder: &Folder) -> (Server, BackendKeys) {
+    start(settings(folder))
 }
 
 fn join(server: &Server, keys: &BackendKeys, players: std::ops::Range<u64>) -> Vec<Player> {
@@ -72,6 +78,48 @@ fn one_fails(name: &str, fault: Fault) {
     assert_eq!(stats.counter(Counter::Entities), 6 + u64::from(NPCS), "all NPCs live again");
     assert!(survivors.iter().all(|p| p.client.statistics().errors_total() == 0));
     end(server);
+}
+
+/// The NPCs that a player sees, by what it was told of them, if it was told of all of them and of
+/// nobody else.
+fn named(player: &Player) -> Option<BTreeMap<String, EntityId>> {
+    let seen = player.client.world().entities().filter(|seen| seen.kind == Kind::Npc);
+    let named = seen.map(|seen| {
+        let words = player.client.description(seen.entity)?.to_vec();
+        Some((String::from_utf8(words).expect("text"), seen.entity))
+    });
+    let named = named.collect::<Option<BTreeMap<_, _>>>()?;
+    (named.len() == player.client.described().count()).then_some(named)
+}
+
+#[test]
+fn players_know_npcs_in_sight_by_name_and_those_who_take_their_place() {
+    let folder = Folder::new("names");
+    let mut settings = settings(&folder);
+    settings.interest.npc = MAP_XY;
+    let (server, keys) = start(settings);
+    let mut all = join(&server, &keys, 0..6);
+    let know_all = |players: &[Player]| {
+        players.iter().all(|it| named(it).is_some_and(|named| named.len() == NPCS as usize))
+    };
+    pump_until(&mut all, "everybody is told of all, whose shard it ever is", |all| know_all(all));
+    let before = named(&all[0]).expect("all are known");
+    assert!(all.iter().all(|player| named(player).as_ref() == Some(&before)));
+    assert!(before.contains_key("Alva the baker, house 1"), "{before:?}");
+    server.inject(1, Fault::Panic);
+    pump_until(&mut all, "the players of the shard are told", |players| {
+        players.iter().filter(|player| is_told(player)).count() == 2
+    });
+    all.retain(|player| !is_told(player));
+    all.extend(join(&server, &keys, 10..12));
+    let stays = |now: &BTreeMap<_, _>| now.iter().filter(|it| before[it.0] == *it.1).count();
+    pump_until(&mut all, "others have taken the place of those who are gone", |all| {
+        let have_moved = |it: &Player| named(it).is_some_and(|now| stays(&now) == 20);
+        know_all(all) && all.iter().all(have_moved)
+    });
+    assert!(all.iter().all(|player| player.client.statistics().errors_total() == 0));
+    server.stop();
+    server.join().expect("an orderly end");
 }
 
 #[test]

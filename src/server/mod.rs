@@ -208,7 +208,7 @@ impl Server {
             clock,
             threads,
             supervisor,
-            residents: Residents::new(config.world.npcs, config.world.seed),
+            residents: Residents::new(config.world.npcs, config.world.seed, shards.len()),
             shards,
             shard_counters,
             drills,

@@ -171,6 +171,10 @@ impl Shard {
                 ToShard::Stop => self.stop(),
                 ToShard::HandOver(from, to) => self.remember_move(from, to),
                 ToShard::Spawn(spawn) => self.players.settle_npc(spawn),
+                ToShard::Describe(entity, words) => {
+                    let described = self.describe(entity, &words);
+                    debug_assert!(described.is_ok(), "few and short: {described:?}");
+                }
                 ToShard::Regroup(regroup) => self.regroup = Some(regroup),
                 ToShard::Fail(fault) => fail(fault),
             }

@@ -43,6 +43,9 @@ pub enum ToShard {
     Stop,
     /// An NPC enters the world. It is sent at the start, and after a shard was lost.
     Spawn(Spawn),
+    /// What players who see this entity are told of it, on whatever shard it lives; nothing any
+    /// more, if it is empty. It waits for room.
+    Describe(EntityId, Box<[u8]>),
     /// The player of the first session goes to the shard of the second, which is its session then.
     HandOver(ConnectionId, ConnectionId),
     /// A shard was lost: go on in the exchange that succeeds the closed one.

@@ -197,7 +197,7 @@ impl Host {
                 premises,
                 gate: settings::gate(plan, disk, &config, world)?,
                 supervisor,
-                residents: Residents::new(config.world.npcs, config.world.seed),
+                residents: Residents::new(config.world.npcs, config.world.seed, shards),
                 balance: Balance::new(shards, config.server.rebalance),
                 shards: ends,
                 shard_counters: counters.clone(),
