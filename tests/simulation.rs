@@ -34,7 +34,7 @@ fn the_same_seed_is_the_same_world_to_the_bit() {
 fn seeds_that_once_found_something_find_it_no_more() {
     for (path, kept) in kept_seeds() {
         println!("{}: {kept}", path.display());
-        let outcome = sim::run(kept.seed, kept.storm_ticks);
+        let outcome = sim::play(kept.plan());
         assert_eq!(outcome.violation, None, "{}", path.display());
     }
 }

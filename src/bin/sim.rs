@@ -41,6 +41,9 @@ struct Args {
     /// Ticks of storm, if not as many as usual.
     #[arg(long)]
     ticks: Option<u64>,
+    /// Which faults there are, as a kept seed names them; 1 is without the latest.
+    #[arg(long, default_value_t = sim::FAULTS)]
+    faults: u32,
     /// Threads that play seeds.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
@@ -59,7 +62,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     if args.seeds == 1 {
         say(format_args!("seed {}", args.seed));
-        say(format_args!("{:#?}", Plan::draw(args.seed, args.ticks)));
+        say(format_args!("{:#?}", Plan::draw_of(args.faults, args.seed, args.ticks)));
     }
     let began = Instant::now();
     let outcomes = play_all(&args);
@@ -101,7 +104,7 @@ fn play_all(args: &Args) -> Vec<Outcome> {
             if place >= args.seeds {
                 return;
             }
-            let outcome = play(args.seed + place, args.ticks);
+            let outcome = play(Plan::draw_of(args.faults, args.seed + place, args.ticks));
             if args.seeds > 1
                 && let Some(violation) = &outcome.violation
             {
@@ -125,13 +128,12 @@ fn play_all(args: &Args) -> Vec<Outcome> {
 }
 
 /// Plays a seed. A panic of the server is a finding like any other.
-fn play(seed: u64, ticks: Option<u64>) -> Outcome {
-    let played = panic::catch_unwind(AssertUnwindSafe(|| sim::run(seed, ticks)));
+fn play(plan: Plan) -> Outcome {
+    let played = panic::catch_unwind(AssertUnwindSafe(|| sim::play(plan.clone())));
     played.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
         let what = text.unwrap_or_else(|| "without a word".to_owned());
-        let plan = Plan::draw(seed, ticks);
         let tick = plan.storm_ticks;
         let violation = Some(Violation { check: "no panic", tick, what });
         Outcome { plan, violation, hash: 0, ticks: 0, sometimes: Sometimes::default() }
@@ -156,8 +158,9 @@ fn report(args: &Args, failed: &Outcome) {
 
 fn keep(folder: &Path, outcome: &Outcome) -> std::io::Result<()> {
     let Some(violation) = &outcome.violation else { return Ok(()) };
-    let (seed, found) = (outcome.plan.seed, violation.to_string());
-    let kept = KeptSeed { seed, storm_ticks: Some(outcome.plan.storm_ticks), found };
+    let Plan { seed, faults, storm_ticks, .. } = outcome.plan;
+    let kept =
+        KeptSeed { seed, storm_ticks: Some(storm_ticks), faults, found: violation.to_string() };
     fs::create_dir_all(folder)?;
     fs::write(folder.join(format!("{seed}.seed")), kept.to_string())
 }

@@ -9,8 +9,8 @@ use super::balance::{Balance, Shift};
 use super::explainer::Explainer;
 use super::residents::Residents;
 use super::supervisor::{Supervisor, Ties};
-use super::warden::Warden;
-use crate::admin::AdminListener;
+use super::warden::{self, Warden};
+use crate::admin::{AdminListener, WafRequest};
 use crate::connection::Admission;
 use crate::gate::{Gate, GateAction, GateConfig, Moment};
 use crate::limits::DATAGRAM_MAX;
@@ -212,14 +212,26 @@ impl<P: Premises> Reception<P> {
     /// Asks for players to move from shard to shard.
     pub(crate) fn shift(&mut self, shift: Shift) {
         for from in self.gate.some_of(shift.from, shift.players) {
-            let Some(to) = self.gate.hand_over(from, shift.to, self.premises.entropy()) else {
-                continue;
-            };
-            self.premises.reserved(to);
-            if !self.tell(shift.from as u8, ToShard::HandOver(from, to)) {
-                self.gate.released(to);
-            }
+            self.hand_over(from, shift.to);
         }
+    }
+
+    /// Asks for the session `from` to go to the shard with index `shard`. Tells whether it may.
+    fn hand_over(&mut self, from: ConnectionId, shard: usize) -> bool {
+        let Some(to) = self.gate.hand_over(from, shard, self.premises.entropy()) else {
+            return false;
+        };
+        self.premises.reserved(to);
+        let is_told = self.tell(from.socket() - 1, ToShard::HandOver(from, to));
+        if !is_told {
+            self.gate.released(to);
+        }
+        is_told
+    }
+
+    /// Asks for `player` to go to the shard with index `shard`. Tells whether he may.
+    pub(crate) fn take_to(&mut self, player: u64, shard: usize) -> bool {
+        self.gate.session_of(player).is_some_and(|from| self.hand_over(from, shard))
     }
 
     /// Replaces the shards that were lost since the last look.
@@ -386,6 +398,15 @@ impl<P: Premises> Reception<P> {
         let now = self.premises.now();
         self.explainer.serve(now, admin, &self.gate, &mut self.shards);
         for (id, reason) in self.warden.serve(now, admin, &mut self.gate, &mut self.shards) {
+            self.disconnect(Some(id), reason);
+        }
+    }
+
+    /// Carries out an order that asks for no list.
+    pub(crate) fn order(&mut self, order: WafRequest) {
+        let now = self.premises.now();
+        let Some(Ok((_, endings))) = warden::carry_out(order, &mut self.gate, now) else { return };
+        for (id, reason) in endings {
             self.disconnect(Some(id), reason);
         }
     }

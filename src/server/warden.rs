@@ -103,7 +103,7 @@ impl Warden {
 }
 
 /// What an order came to, and whose sessions end; `None` if it is none.
-fn carry_out(
+pub(super) fn carry_out(
     request: WafRequest,
     gate: &mut Gate,
     now: Nanos,

@@ -7,8 +7,13 @@ use super::player::Player;
 use super::sometimes;
 use super::universe::Universe;
 use crate::limits::VISIBLE_MAX;
+use crate::time::Nanos;
 use crate::units::Tick;
 
+/// When those come back for whom there is no room.
+const NEVER: Nanos = Nanos(u64::MAX);
+/// Ticks that pass before the calm begins, if there was no room for all.
+const MADE_ROOM_AFTER: Tick = Plan::ticks(10_000);
 /// Ticks within which every honest client is connected.
 const CONNECTED_WITHIN: Tick = Plan::ticks(20_000);
 /// Of those, the first in which nobody looks yet.
@@ -34,11 +39,18 @@ impl Universe {
         self.clock.step_date(0);
         let walk_on = self.plan.walk_on;
         let now = self.clock.now();
-        for player in &mut self.players {
+        let (staying, others) = self.players.split_at_mut(self.plan.staying());
+        for player in staying {
             player.rests = !walk_on;
             player.back_at = player.back_at.min(now);
         }
+        others.iter_mut().for_each(|player| player.go(now, NEVER, true));
         self.up_at = self.up_at.min(now);
+        self.pardon();
+        if self.plan.is_full {
+            // Those who gave up are missed only after 15 s, and their entities wait for them.
+            (0..MADE_ROOM_AFTER).try_for_each(|_| self.pass())?;
+        }
         // What stood still when the storm ended may still be found lost, and replaced.
         (0..SETTLES).try_for_each(|_| self.pass())?;
         self.wait(CONNECTED_WITHIN - SETTLES, 1, Self::everybody_connected)?;
@@ -49,7 +61,7 @@ impl Universe {
         self.wait(DELIVERED_WITHIN, 1, Self::letters_there)?;
         if self.plan.rekeys {
             let keys = |player: &Player| (player.tally.logins, player.key_epoch());
-            let begun: Vec<_> = self.players.iter().map(keys).collect();
+            let begun: Vec<_> = self.staying().iter().map(keys).collect();
             self.wait(REKEYED_WITHIN, 1, |universe| universe.everybody_rekeyed(&begun))?;
         }
         if self.plan.is_patient && self.hostile.iter().any(Hostile::is_patient) {
@@ -59,10 +71,15 @@ impl Universe {
         Ok(())
     }
 
+    /// Players who have not given up.
+    pub(super) fn staying(&self) -> &[Player] {
+        &self.players[..self.plan.staying()]
+    }
+
     /// Whether everybody has turned to later keys than those of `begun`, in the same session: that
     /// of so many logins.
     fn everybody_rekeyed(&mut self, begun: &[(u64, u16)]) -> Verdict {
-        for (player, &(logins, epoch)) in self.players.iter().zip(begun) {
+        for (player, &(logins, epoch)) in self.staying().iter().zip(begun) {
             let now = (player.tally.logins, player.key_epoch());
             if now.0 != logins || now.1 <= epoch || player.is_rekeying() {
                 let what = format!("logins and epoch {now:?}, and {:?} before", (logins, epoch));
@@ -103,14 +120,14 @@ impl Universe {
             ));
         };
         let (newest, now) = (truth.newest(), self.clock.now());
-        self.players.iter().try_for_each(|player| player.is_connected(server, newest, now))
+        self.staying().iter().try_for_each(|player| player.is_connected(server, newest, now))
     }
 
     fn views_equal(&mut self) -> Verdict {
         let crowd = self.players.len() + self.plan.npcs as usize > VISIBLE_MAX;
         let server = self.truths.len().saturating_sub(1);
         let Some(truth) = self.truths.last() else { return Ok(()) };
-        for (number, player) in self.players.iter().enumerate() {
+        for (number, player) in self.staying().iter().enumerate() {
             player.is_connected(server, truth.newest(), self.clock.now())?;
             let verdict = player.is_up_to_date(truth, crowd);
             verdict.map_err(|(check, what)| (check, format!("player {number}: {what}")))?;

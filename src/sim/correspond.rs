@@ -131,8 +131,9 @@ impl Universe {
 
     /// Whether everything that must arrive has arrived.
     pub(super) fn letters_there(&mut self) -> Verdict {
-        self.players.iter().try_for_each(|player| {
-            self.letters.all_there(player.number, player.tally.logins as u32)
-        })
+        let letters = &mut self.letters;
+        self.players[..self.plan.staying()]
+            .iter()
+            .try_for_each(|player| letters.all_there(player.number, player.tally.logins as u32))
     }
 }

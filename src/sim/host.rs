@@ -12,6 +12,7 @@ use super::plan::Plan;
 use super::port::{Parcel, SERVER, SimPort};
 use super::settings;
 use super::truth::Being;
+use crate::admin::WafRequest;
 use crate::connection::{Admission, SendError};
 use crate::exchange::Meeting;
 use crate::keys::ServerKeys;
@@ -342,6 +343,18 @@ impl Host {
     pub(crate) fn shift(&mut self, from: usize, to: usize, players: usize) {
         if let Some(reception) = &mut self.reception {
             reception.shift(Shift { from, to, players });
+        }
+    }
+
+    /// The player goes to the shard at place `to`. Tells whether he was asked to.
+    pub(crate) fn take_to(&mut self, player: u64, to: usize) -> bool {
+        self.reception.as_mut().is_some_and(|reception| reception.take_to(player, to))
+    }
+
+    /// The operator gives an order.
+    pub(crate) fn order(&mut self, order: WafRequest) {
+        if let Some(reception) = &mut self.reception {
+            reception.order(order);
         }
     }
 

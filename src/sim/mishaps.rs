@@ -1,9 +1,15 @@
 //! What befalls hosts and players in the storm: drawn tick by tick, at the rates of the plan.
 
+use super::checks::Ban;
+use super::plan::Mishaps;
 use super::sometimes;
 use super::universe::Universe;
+use crate::admin::WafRequest;
 use crate::metrics::{Counter, DropReason};
 use crate::time::Nanos;
+
+/// How long a ban lasts, seconds.
+const BAN_S: u32 = 12;
 
 impl Universe {
     /// Strikes as the dice will have it.
@@ -59,6 +65,48 @@ impl Universe {
             self.lose_gate();
         }
         self.trouble_players(leave, storm, address);
+        self.strike_later();
+    }
+
+    /// Mishaps that were thought of later have dice of their own.
+    fn strike_later(&mut self) {
+        let Mishaps { rejoin_every, ban_every, .. } = self.plan.mishaps;
+        let players = self.players.len() as u64;
+        let mut strikes = |every| (self.whim.once_in(every), self.whim.fork());
+        let (rejoin, ban) = (strikes(rejoin_every), strikes(ban_every));
+        let now = self.clock.now();
+        if let (true, mut dice) = rejoin {
+            self.players[dice.below(players) as usize].change_mind(now);
+        }
+        if let (true, mut dice) = ban {
+            let player = self.players[dice.below(players) as usize].number;
+            let to = dice.below(self.plan.shards as u64) as usize;
+            let at = self.tick + dice.below(4);
+            if self.host.as_mut().is_some_and(|host| host.take_to(player, to)) {
+                self.sentences.push((player, at));
+            }
+        }
+        let tick = self.tick;
+        let due: Vec<_> = self.sentences.extract_if(.., |(_, at)| *at <= tick).collect();
+        due.into_iter().for_each(|(player, _)| self.ban(player));
+    }
+
+    fn ban(&mut self, player: u64) {
+        let (Some(host), Some(truth)) = (&mut self.host, self.truths.last()) else { return };
+        host.order(WafRequest::Ban(player, Some(BAN_S)));
+        let until = self.clock.now().plus(Nanos::from_ms(1_000 * u64::from(BAN_S)));
+        self.bans.begin(Ban { player, since: truth.newest(), until });
+        self.sometimes.note(sometimes::BANNED_MOVING, 1);
+    }
+
+    /// Everybody may play again.
+    pub(super) fn pardon(&mut self) {
+        self.sentences.clear();
+        for player in self.bans.lift() {
+            if let Some(host) = &mut self.host {
+                host.order(WafRequest::Lift(player));
+            }
+        }
     }
 
     fn lose_gate(&mut self) {
@@ -134,8 +182,11 @@ impl Universe {
             self.sometimes.note(sometimes::TICKET_USED, hostile.tally.refused);
             self.sometimes.note(sometimes::REKEY_REFUSED, hostile.tally.worn_out);
         }
+        let refused = self.thief.as_ref().map_or(0, |thief| thief.refused);
+        self.sometimes.note(sometimes::STOLEN, refused);
         for player in &self.players {
             let tally = player.tally;
+            self.sometimes.note(sometimes::BANNED, tally.banned);
             self.sometimes.note(sometimes::RESUMED, tally.resumed);
             self.sometimes.note(sometimes::FOUND_AGAIN, tally.found_again);
             self.sometimes.note(sometimes::RESUMED_ELSEWHERE, tally.resumed_elsewhere);

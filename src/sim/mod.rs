@@ -22,12 +22,13 @@ mod port;
 mod seeds;
 mod settings;
 mod sometimes;
+mod thief;
 mod truth;
 mod universe;
 
 pub use checks::Violation;
 pub use hostile::Conduct;
-pub use plan::{Mishaps, Plan, STORM_TICKS, Weather};
+pub use plan::{FAULTS, Mishaps, Plan, STORM_TICKS, Weather};
 pub use port::{Parcel, SimPort};
 pub use seeds::{KeptSeed, minimise};
 pub use sometimes::Sometimes;

@@ -75,6 +75,10 @@ pub struct Mishaps {
     pub address_change_every: u64,
     /// The gate's thread ends; its shards say goodbye, and the server starts anew.
     pub gate_crash_every: u64,
+    /// A player says goodbye and joins anew within 5 ms.
+    pub rejoin_every: u64,
+    /// A player is handed over, and banned for a while before he can have arrived.
+    pub ban_every: u64,
 }
 
 /// Everything that a seed decides beforehand.
@@ -82,6 +86,8 @@ pub struct Mishaps {
 pub struct Plan {
     /// The seed.
     pub seed: u64,
+    /// Which faults there may be: those up to this one of the lists in `Plan::draw_of`.
+    pub faults: u32,
     /// Ticks until the faults stop.
     pub storm_ticks: u64,
     /// Shards, 1..=4.
@@ -117,14 +123,26 @@ pub struct Plan {
     pub linger_s: u32,
     /// Whether the calm lasts until the last hostile peer was found out.
     pub is_patient: bool,
+    /// Whether somebody steals resume tickets.
+    pub has_thief: bool,
+    /// Whether there is no room for a third of the players, who give up when the storm is over.
+    pub is_full: bool,
 }
 
+/// All faults there are; kept seeds say which there were.
+pub const FAULTS: u32 = 2;
 /// Ticks of storm unless asked for others: 15 s, as long as a session lives without a word.
 pub const STORM_TICKS: u64 = 900;
 
 impl Plan {
     /// Draws the plan of `seed`.
     pub fn draw(seed: u64, storm_ticks: Option<u64>) -> Self {
+        Self::draw_of(FAULTS, seed, storm_ticks)
+    }
+
+    /// The same as it was when there were only these `faults`. 1: all that are not named here. 2:
+    /// hasty rejoins, bans, thieves, full worlds.
+    pub fn draw_of(faults: u32, seed: u64, storm_ticks: Option<u64>) -> Self {
         let mut dice = Dice::new(seed, 1);
         let shards = dice.between(1, 4) as usize;
         let crowd = dice.percent(20);
@@ -138,6 +156,7 @@ impl Plan {
         }
         let plan = Self {
             seed,
+            faults,
             storm_ticks: storm_ticks.unwrap_or(STORM_TICKS),
             shards,
             is_steered: !dice.percent(25),
@@ -155,6 +174,8 @@ impl Plan {
             resumed_percent: 0,
             linger_s: 60,
             is_patient: false,
+            has_thief: false,
+            is_full: false,
         };
         plan.later(&mut dice)
     }
@@ -171,7 +192,22 @@ impl Plan {
         self.linger_s = if on(50, 1, 1) > 0 { on(100, 2, 20) as u32 } else { 60 };
         self.rekeys = on(30, 1, 1) > 0;
         self.is_patient = on(5, 1, 1) > 0;
+        if self.faults < 2 {
+            return self;
+        }
+        self.mishaps.rejoin_every = on(15, 60, 600);
+        self.mishaps.ban_every = on(if self.shards > 1 { 20 } else { 0 }, 100, 600);
+        self.has_thief = on(15, 1, 1) > 0;
+        self.is_full = on(15, 1, 1) > 0;
+        if self.is_full {
+            self.linger_s = self.linger_s.min(4);
+        }
         self
+    }
+
+    /// Players for whom there is room, whatever hostile peers do: the first ones, who stay.
+    pub(crate) fn staying(&self) -> usize {
+        if self.is_full { (self.players * 2 / 3).max(1) } else { self.players }
     }
 
     /// Ticks that `ms` milliseconds last.
@@ -216,6 +252,8 @@ fn mishaps(dice: &mut Dice, shards: usize) -> Mishaps {
         storm_every: on(25, 200, 900),
         address_change_every: on(40, 60, 400),
         gate_crash_every: 0,
+        rejoin_every: 0,
+        ban_every: 0,
     }
 }
 
@@ -227,7 +265,7 @@ mod tests {
     fn a_seed_draws_the_same_plan_each_time_and_each_fault_is_off_in_some_seeds_and_on_in_others() {
         let plans: Vec<_> = (0..200).map(|seed| Plan::draw(seed, None)).collect();
         assert_eq!(plans[7], Plan::draw(7, None));
-        let switches: [fn(&Plan) -> u64; 25] = [
+        let switches: [fn(&Plan) -> u64; 29] = [
             |plan| plan.weather.lost_percent,
             |plan| plan.weather.doubled_percent,
             |plan| plan.weather.replayed_percent,
@@ -253,10 +291,14 @@ mod tests {
             |plan| plan.resumed_percent,
             |plan| u64::from(plan.rekeys),
             |plan| u64::from(60 - plan.linger_s),
+            |plan| plan.mishaps.rejoin_every,
+            |plan| plan.mishaps.ban_every,
+            |plan| u64::from(plan.has_thief),
+            |plan| u64::from(plan.is_full),
         ];
         for (index, switch) in switches.iter().enumerate() {
             let on = plans.iter().filter(|plan| switch(plan) > 0).count();
-            assert!((20..180).contains(&on), "switch {index} is on in {on} of 200 seeds");
+            assert!((15..180).contains(&on), "switch {index} is on in {on} of 200 seeds");
         }
     }
 

@@ -41,6 +41,8 @@ pub(crate) struct Player {
     nonces: Nonces,
     /// Whether it has said goodbye.
     leaves: bool,
+    /// Whether it joins anew as soon as its goodbye is under way.
+    hurries: bool,
     /// Whether it has got anything at this address.
     heard: bool,
     /// With which it may come back, and where it was when it got lost.
@@ -74,6 +76,7 @@ pub(crate) struct Tally {
     pub(crate) moved: u64,
     pub(crate) timed_out: u64,
     pub(crate) shard_lost: u64,
+    pub(crate) banned: u64,
     pub(crate) resumed: u64,
     pub(crate) resumed_elsewhere: u64,
     pub(crate) found_again: u64,
@@ -101,6 +104,7 @@ impl Player {
             once: Once::default(),
             nonces: Nonces::default(),
             leaves: false,
+            hurries: false,
             heard: false,
             ticket: None,
             resumes: None,
@@ -122,6 +126,7 @@ impl Player {
                 CloseReason::Disconnected(DisconnectReason::ShardLost) => {
                     self.tally.shard_lost += 1;
                 }
+                CloseReason::Disconnected(DisconnectReason::Banned) => self.tally.banned += 1,
                 CloseReason::Disconnected(_)
                 | CloseReason::Refused(_)
                 | CloseReason::Left
@@ -139,6 +144,7 @@ impl Player {
 
     /// The ticket of the session that it has lost, in `percent` of all cases.
     pub(crate) fn own_ticket(&mut self, percent: u64) -> Option<Ticket> {
+        self.resumes = None;
         let (ticket, lost_at) = self.ticket.take()?;
         self.resumes = self.dice.percent(percent).then_some(lost_at != self.address);
         self.resumes.map(|_| ticket)
@@ -149,7 +155,7 @@ impl Player {
         let (nonce, now) = (self.dice.bytes(), now.plus(self.offset));
         self.client = Client::new(ticket, nonce, now, &mut self.dice).ok();
         self.tally.logins += 1;
-        self.leaves = false;
+        (self.leaves, self.hurries) = (false, false);
         (self.rekey, self.epoch) = (None, 0);
         self.sight = Sight::default();
         self.once = Once::default();
@@ -166,6 +172,29 @@ impl Player {
             }
             _ => self.drop_client(),
         }
+    }
+
+    /// Says goodbye, and joins anew as soon as that is under way.
+    pub(crate) fn change_mind(&mut self, now: Nanos) {
+        if self.is_inside() {
+            self.go(now, now, true);
+            self.hurries = true;
+        }
+    }
+
+    /// Whether it joins anew now, that it has sent something.
+    pub(crate) fn is_back_already(&mut self) -> bool {
+        let is_back = std::mem::take(&mut self.hurries);
+        if is_back {
+            (self.client, self.ticket, self.resumes) = (None, None, None);
+        }
+        is_back
+    }
+
+    /// The ticket with which it could come back now, and the server that is good for.
+    pub(crate) fn resume_ticket(&self) -> Option<(Ticket, usize)> {
+        let client = self.client.as_ref().filter(|_| self.is_inside())?;
+        Some((client.resume_ticket()?, self.server))
     }
 
     /// Its packets come from another address from now on.

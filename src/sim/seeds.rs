@@ -1,9 +1,10 @@
 //! Seeds that found something: how they are made small, and how they are kept in `tests/seeds/`.
 //!
 //! A kept seed is a text file: lines of comment, which say what it found, then `seed = N` and, if
-//! it takes fewer ticks of storm than usual, `storm_ticks = M`.
+//! it takes fewer ticks of storm than usual, `storm_ticks = M`. `faults = F` says which faults
+//! there were, 1 if it is missing: those thought of later must not make another world of it.
 
-use super::{Outcome, run};
+use super::{Outcome, Plan, play};
 use std::fmt;
 
 /// One file of `tests/seeds/`.
@@ -13,17 +14,25 @@ pub struct KeptSeed {
     pub seed: u64,
     /// Ticks of storm, if not as many as usual.
     pub storm_ticks: Option<u64>,
+    /// Which faults there were: see `Plan::draw_of`.
+    pub faults: u32,
     /// What it found.
     pub found: String,
 }
 
 impl KeptSeed {
+    /// What it plays.
+    pub fn plan(&self) -> Plan {
+        Plan::draw_of(self.faults, self.seed, self.storm_ticks)
+    }
+
     /// Reads the text of a file.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (mut seed, mut storm_ticks, mut found) = (None, None, String::new());
+        let mut faults = 1;
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
             if let Some(comment) = line.strip_prefix('#') {
                 found += comment.trim();
@@ -35,6 +44,7 @@ impl KeptSeed {
             match key.trim() {
                 "seed" => seed = Some(number),
                 "storm_ticks" => storm_ticks = Some(number),
+                "faults" => faults = number as u32,
                 other => return Err(format!("unknown key `{other}`")),
             }
         }
@@ -42,14 +52,14 @@ impl KeptSeed {
         if found.is_empty() {
             return Err("no comment that says what it found".to_owned());
         }
-        Ok(Self { seed, storm_ticks, found })
+        Ok(Self { seed, storm_ticks, faults, found })
     }
 }
 
 impl fmt::Display for KeptSeed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.found.lines().try_for_each(|line| writeln!(f, "# {line}"))?;
-        writeln!(f, "seed = {}", self.seed)?;
+        writeln!(f, "seed = {}\nfaults = {}", self.seed, self.faults)?;
         match self.storm_ticks {
             Some(ticks) => writeln!(f, "storm_ticks = {ticks}"),
             None => Ok(()),
@@ -59,7 +69,8 @@ impl fmt::Display for KeptSeed {
 
 /// Finds a shorter storm in which the seed still fails the same check. `failed` is what it came to.
 pub fn minimise(failed: &Outcome) -> Outcome {
-    shorten(failed, &|storm_ticks| run(failed.plan.seed, Some(storm_ticks)))
+    let Plan { faults, seed, .. } = failed.plan;
+    shorten(failed, &|storm_ticks| play(Plan::draw_of(faults, seed, Some(storm_ticks))))
 }
 
 /// Bisects the length of the storm; `play` plays one of a given length.
@@ -92,14 +103,18 @@ fn is_same(outcome: &Outcome, failed: &Outcome) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Plan, Sometimes, Violation};
+    use super::super::{Sometimes, Violation};
     use super::*;
 
     #[test]
     fn a_kept_seed_reads_back_and_must_say_what_it_found() {
-        let kept = KeptSeed { seed: 7, storm_ticks: Some(41), found: "it leaks\n".to_owned() };
+        let found = "it leaks\n".to_owned();
+        let kept = KeptSeed { seed: 7, storm_ticks: Some(41), faults: 2, found };
         assert_eq!(KeptSeed::parse(&kept.to_string()), Ok(kept));
-        assert_eq!(KeptSeed::parse("# x\nseed = 9").map(|kept| kept.storm_ticks), Ok(None));
+        let short = KeptSeed::parse("# x\nseed = 9").expect("enough");
+        assert_eq!((short.storm_ticks, short.faults), (None, 1));
+        let plans = (0..50).map(|seed| KeptSeed { seed, ..short.clone() }.plan());
+        assert!(plans.into_iter().all(|plan| !plan.has_thief && !plan.is_full));
         for bad in ["seed = 9", "# x\nseeds = 9", "# x\nseed = many", "# x", "# x\nseed 9"] {
             assert!(KeptSeed::parse(bad).is_err(), "{bad}");
         }

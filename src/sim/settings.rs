@@ -19,13 +19,10 @@ pub(super) fn config(plan: &Plan) -> Config {
     config.server.rebalance = false;
     config.world.seed = plan.seed;
     config.world.spawn = SpawnRule::Plaza;
-    config.world.players = if plan.tight_tables {
-        (plan.players + plan.hostile.len()) as u32
-    } else {
-        4 * (plan.players + plan.hostile.len()) as u32 + 16
-    };
+    let all = (plan.staying() + plan.hostile.len()) as u32;
+    config.world.players = if plan.tight_tables || plan.is_full { all } else { 4 * all + 16 };
     config.world.npcs = plan.npcs;
-    config.world.entities = 2 * config.world.players + plan.npcs + 32;
+    config.world.entities = entities(plan, config.world.players);
     let player = if plan.crowd { 30_000.0 } else { 3_000.0 };
     config.world.linger_s = plan.linger_s;
     if plan.rekeys {
@@ -33,6 +30,11 @@ pub(super) fn config(plan: &Plan) -> Config {
     }
     config.interest = InterestConfig { player, npc: 200_000.0, ..config.interest };
     config
+}
+
+/// Entities that its world has room for, with so many sessions.
+fn entities(plan: &Plan, sessions: u32) -> u32 {
+    if plan.is_full { sessions + plan.npcs } else { 2 * sessions + plan.npcs + 32 }
 }
 
 /// What its gate is told.

@@ -47,6 +47,8 @@ conditions! {
     FOREIGN = "a packet comes from a foreign address",
     /// There was no room for another player.
     FULL = "the server is full",
+    /// Every place for an entity was taken when somebody was asked to go to another shard.
+    FULL_MOVING = "a player is handed over in a full world",
     /// A token from before the start of the server was refused.
     BEFORE_BOOT = "a token is older than the server",
     /// A token had been used from another address.
@@ -117,6 +119,14 @@ conditions! {
     UNDELIVERED = "a session ends for what cannot be delivered",
     /// A packet came that was too old for the window of its session.
     TOO_OLD = "a packet is too old for the window",
+    /// A player joined anew before the server could have heard its goodbye.
+    CHANGED_MIND = "a player joins anew within 5 ms of his goodbye",
+    /// A ticket of a session that another one of its player came after was refused to a thief.
+    STOLEN = "a stolen ticket is refused, its owner having joined anew",
+    /// The order came at most three ticks after the player was asked to go to another shard.
+    BANNED_MOVING = "a player is banned while he is handed over",
+    /// His client was told.
+    BANNED = "a player is told that he is banned",
     /// No token could be remembered any more.
     TOKENS_FULL = "the table of tokens is full",
 }

@@ -6,7 +6,9 @@
 
 use super::Outcome;
 use super::checks::Holdings;
-use super::checks::{Ledger, Letters, Motion, Nonces, Owners, Verdict, Violation, fingerprint};
+use super::checks::{
+    Bans, Ledger, Letters, Motion, Nonces, Owners, Verdict, Violation, fingerprint,
+};
 use super::clock::WorldClock;
 use super::dice::Dice;
 use super::host::Host;
@@ -16,6 +18,7 @@ use super::plan::Plan;
 use super::player::Player;
 use super::settings;
 use super::sometimes::{self, Sometimes};
+use super::thief::Thief;
 use super::truth::Truth;
 use crate::client::{Scratch, Ticket};
 use crate::keys::{BackendKeys, ServerKeys, TicketRequest};
@@ -36,6 +39,7 @@ pub(super) const CENTRE: f32 = MAP_XY / 2.0;
 enum Whose {
     Player(usize),
     Hostile(usize),
+    Thief,
 }
 
 /// See the module.
@@ -65,12 +69,18 @@ pub(super) struct Universe {
     pub(super) network: Network,
     /// Decides which mishap strikes when.
     pub(super) fate: Dice,
+    /// The same for those mishaps that were thought of later.
+    pub(super) whim: Dice,
     boots: Dice,
     /// Decides who writes what.
     pub(super) pen: Dice,
     backend_dice: Dice,
     pub(super) players: Vec<Player>,
     pub(super) hostile: Vec<Hostile>,
+    pub(super) thief: Option<Thief>,
+    pub(super) bans: Bans,
+    /// Players who are to be banned at this tick.
+    pub(super) sentences: Vec<(u64, u64)>,
     routes: BTreeMap<SocketAddr, Whose>,
     /// Addresses that players had so far.
     addresses: u64,
@@ -106,11 +116,15 @@ impl Universe {
             newest: BTreeMap::new(),
             network: Network::new(plan.weather, Dice::new(seed, 3)),
             fate: Dice::new(seed, 4),
+            whim: Dice::new(seed, 9),
             boots: Dice::new(seed, 5),
             pen: Dice::new(seed, 8),
             backend_dice: Dice::new(seed, 6),
             players: Vec::new(),
             hostile: Vec::new(),
+            thief: plan.has_thief.then(|| Thief::new(Dice::new(seed, 10))),
+            bans: Bans::default(),
+            sentences: Vec::new(),
             routes: BTreeMap::new(),
             addresses: 0,
             scratch: Scratch::default(),
@@ -139,6 +153,9 @@ impl Universe {
             self.routes.insert(addresses[0], Whose::Hostile(index));
             let hostile = Hostile::new(conduct, number, addresses, dice.fork());
             self.hostile.push(hostile.with_patience(self.plan.is_patient));
+        }
+        if let Some(thief) = &self.thief {
+            self.routes.insert(thief.address, Whose::Thief);
         }
     }
 
@@ -212,6 +229,7 @@ impl Universe {
         }
         self.bodies.clear();
         self.newest.clear();
+        (self.bans, self.sentences) = (Bans::default(), Vec::new());
         let config = settings::config(&self.plan);
         let (radii, factor) = (config.interest.radii(), config.interest.leave_factor);
         let started = Host::start(&self.plan, &self.disk, &self.clock, &mut self.boots);
@@ -283,6 +301,9 @@ impl Universe {
                 Some(&Whose::Hostile(index)) => {
                     self.hostile[index].handle(now, &mut bytes, server)?;
                 }
+                Some(Whose::Thief) => {
+                    self.thief.as_mut().map_or(Ok(()), |thief| thief.handle(&bytes, server))?;
+                }
                 None => {}
             }
         }
@@ -296,7 +317,14 @@ impl Universe {
             return Ok(());
         };
         let result = host.step(now >= self.gate_stalled_until);
-        host.take_reserved().into_iter().for_each(|id| self.nonces.begin(id));
+        let reserved = host.take_reserved();
+        if self.plan.is_full && !reserved.is_empty() {
+            let room = settings::config(&self.plan).world.entities as usize;
+            let truth = self.truths.last();
+            let is_full = truth.is_some_and(|it| it.scene(it.newest()).len() >= room);
+            self.sometimes.note(sometimes::FULL_MOVING, is_full.into());
+        }
+        reserved.into_iter().for_each(|id| self.nonces.begin(id));
         for admitted in host.take_admitted() {
             self.nonces.begin(admitted.id);
             self.bodies.insert(admitted.entity, admitted.player);
@@ -331,6 +359,9 @@ impl Universe {
         }
         let Some((tick, beings)) = host.published() else { return Ok(()) };
         let ids: Vec<_> = beings.iter().map(|being| being.id).collect();
+        let bodies = &self.bodies;
+        let lives = |player| ids.iter().any(|id| bodies.get(id) == Some(&player));
+        self.bans.look(self.clock.now(), tick, lives)?;
         let exchange = (self.plan.shards, host.take_regrouped());
         self.owners.observe(tick, &ids, host.populations(), exchange)?;
         self.motion.observe(tick, &beings)?;
@@ -350,8 +381,14 @@ impl Universe {
             let peer = player.address;
             let sent = player.transmit(now);
             let sent = sent.map_err(|(check, what)| (check, format!("player {number}: {what}")))?;
+            let is_back = !sent.is_empty() && player.is_back_already();
             for (bytes, proof) in sent {
                 self.network.send(now, Flying { way: Way::Up, peer, server: 0, proof, bytes });
+            }
+            if is_back {
+                let ticket = self.ticket(self.players[number].number);
+                self.players[number].join(now, &ticket);
+                self.sometimes.note(sometimes::CHANGED_MIND, 1);
             }
         }
         if !acts {
@@ -363,6 +400,13 @@ impl Universe {
             let home = hostile.addresses[0];
             for (peer, bytes) in hostile.act(now) {
                 let proof = peer == home && hostile.has_heard();
+                self.network.send(now, Flying { way: Way::Up, peer, server: 0, proof, bytes });
+            }
+        }
+        if let Some(thief) = self.thief.as_mut().filter(|_| is_storm) {
+            thief.look_around(now, &self.players);
+            if let Some(bytes) = thief.act(now) {
+                let (peer, proof) = (thief.address, thief.has_heard);
                 self.network.send(now, Flying { way: Way::Up, peer, server: 0, proof, bytes });
             }
         }

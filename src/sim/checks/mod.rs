@@ -2,6 +2,7 @@
 //! as they pass the port, at what clients were told, at what the shards published; never at what
 //! the server counts of itself. Each has a test that feeds it a violation.
 
+mod bans;
 mod holdings;
 mod ledger;
 mod letters;
@@ -11,6 +12,7 @@ mod once;
 mod owners;
 mod sight;
 
+pub(crate) use bans::{Ban, Bans};
 pub(crate) use holdings::Holdings;
 pub(crate) use ledger::Ledger;
 pub(crate) use letters::{CHECK as LETTERS, HEAD_LEN as LETTER_HEAD_LEN, Letters, To};
