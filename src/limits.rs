@@ -213,6 +213,13 @@ pub const RELIABLE_BLOCKS_MIN: usize = 16_384;
 pub const RELIABLE_BLOCKS_CROWDED: usize = 96;
 /// Blocks that it may have when less than a quarter is free: some short messages.
 pub const RELIABLE_BLOCKS_SHARE: usize = 8;
+/// Milliseconds over which the blocks that a session holds are averaged ...
+pub const HOARD_MS: u64 = 8_000;
+/// ... the mean beyond which it may be ended while others find no room: that of who sends one of
+/// the longest messages for four seconds ...
+pub const HOARD_BLOCKS: u32 = 32;
+/// ... and milliseconds from one search for such a session to the next.
+pub const HOARD_SEARCH_MS: u64 = 250;
 /// Blocks of one client.
 pub const RELIABLE_BLOCKS_CLIENT: usize = 4_096;
 /// Bytes of reliable messages that a client sends each second for the first time ...

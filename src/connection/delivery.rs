@@ -8,8 +8,8 @@ use super::decode::{MALFORMED, Pass, Sink, Stop, UNEXPECTED};
 use super::table::{FAR, Sessions, Slot, State};
 use crate::crypto::siphash::siphash;
 use crate::limits::{
-    COMPRESS_ABOVE, MESSAGE_MAX_TO_CLIENT, MESSAGE_MAX_TO_SERVER, RELIABLE_AGAIN_SHARE,
-    RELIABLE_BLOCKS_MIN, RELIABLE_BLOCKS_PER_SLOT, RELIABLE_SHARE, TAG_LEN,
+    COMPRESS_ABOVE, HOARD_BLOCKS, HOARD_SEARCH_MS, MESSAGE_MAX_TO_CLIENT, MESSAGE_MAX_TO_SERVER,
+    RELIABLE_AGAIN_SHARE, RELIABLE_BLOCKS_MIN, RELIABLE_BLOCKS_PER_SLOT, RELIABLE_SHARE, TAG_LEN,
 };
 use crate::metrics::{Counter, Counters};
 use crate::reliable::{
@@ -47,6 +47,8 @@ pub(super) struct Delivery {
     endpoints: Vec<Option<Endpoint>>,
     free: Vec<u32>,
     pool: Pool,
+    /// Nobody is looked for before who holds too much.
+    search_at: Nanos,
     pub(super) compressor: Box<Compressor>,
 }
 
@@ -61,6 +63,7 @@ impl Delivery {
             endpoints: Vec::with_capacity(capacity),
             free: Vec::with_capacity(capacity),
             pool: Pool::fixed(blocks, MESSAGE_MAX_TO_SERVER),
+            search_at: Nanos(0),
             compressor: Box::new(Compressor { table: CompressTable::default(), out }),
         }
     }
@@ -146,6 +149,35 @@ impl Delivery {
 
     pub(super) fn has_failed(&self, index: usize, now: Nanos) -> bool {
         self.is_used(index) && self.endpoint(index).is_some_and(|it| it.has_failed(now))
+    }
+
+    /// Whether somebody who wants little found no room.
+    #[inline]
+    pub(super) fn is_starved(&self) -> bool {
+        self.pool.is_starved()
+    }
+
+    /// Lets give up who has held most, of late, of each half of the pool in which somebody found no
+    /// room; four times a second at most, as it looks at all of them.
+    fn end_hoarders(&mut self, now: Nanos) -> [Option<usize>; 2] {
+        let starved = self.pool.take_starved();
+        if now < self.search_at {
+            return [None; 2];
+        }
+        self.search_at = now.plus(Nanos::from_ms(HOARD_SEARCH_MS));
+        [0, 1].map(|half| {
+            let index = self.hoarder(half, now).filter(|_| starved[half])?;
+            let (endpoint, _) = self.endpoint_mut(index)?;
+            endpoint.give_up();
+            Some(index)
+        })
+    }
+
+    fn hoarder(&self, half: usize, now: Nanos) -> Option<usize> {
+        let all = (0..self.places.len()).filter_map(|index| Some((self.endpoint(index)?, index)));
+        let living = all.filter(|(endpoint, _)| !endpoint.has_failed(now));
+        let held = living.map(|(endpoint, index)| (endpoint.held_of_late(half, now), index));
+        held.filter(|(blocks, _)| *blocks > HOARD_BLOCKS).max().map(|(_, index)| index)
     }
 }
 
@@ -244,6 +276,15 @@ impl Sessions {
     pub fn unacknowledged(&self, slot: Slot) -> usize {
         let index = self.stage(slot).map(|_| usize::from(slot));
         index.and_then(|index| self.delivery.endpoint(index)).map_or(0, Endpoint::unacknowledged)
+    }
+
+    /// Somebody found no room in the pool: ends who has held most of it, if that is much.
+    #[cold]
+    pub(super) fn end_hoarders(&mut self, now: Nanos, counters: &Counters) {
+        for index in self.delivery.end_hoarders(now).into_iter().flatten() {
+            counters.add(Counter::HoardersEnded, 1);
+            self.due[index] = Nanos(0);
+        }
     }
 
     /// Blocks of the pool of reliable messages that are in use.

@@ -94,6 +94,9 @@ impl Sessions {
         counters: &Counters,
         sink: &mut impl Sink,
     ) -> Option<Transmit> {
+        if self.poll_at == 0 && self.delivery.is_starved() {
+            self.end_hoarders(now, counters);
+        }
         while let Some(index) = self.next_candidate(now) {
             self.poll_at = index + 1;
             let length = match self.state[index] {

@@ -254,6 +254,8 @@ named_enum! {
         MessagesRefused = "messages_refused",
         /// Sessions that ended since a reliable message could not be delivered.
         Undelivered = "undelivered",
+        /// Of those, sessions that held most of a pool in which others found no room.
+        HoardersEnded = "hoarders_ended",
         /// Blocks of 240 bytes that reliable messages take now (a gauge).
         MessageBlocks = "message_blocks",
     }

@@ -11,10 +11,12 @@
 //! and 32 KiB that wait for their turn, two or four messages in parts. Whatever exceeds that is
 //! refused; its packet is not acknowledged, so its sender sends it again, ten times at most.
 
+mod held;
 mod pool;
 mod receiver;
 mod sender;
 mod sets;
+mod slab;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +30,7 @@ use crate::limits::{
     RELIABLE_TRIES_MAX, RELIABLE_WINDOW, RELIABLE_WINDOW_BYTES,
 };
 use crate::time::Nanos;
+use held::Held;
 use pool::{Full, Item, Use};
 use receiver::Receiver;
 use sender::{Sender, Trip};
@@ -185,6 +188,8 @@ pub struct Endpoint {
     receiver: Receiver,
     /// Since when messages wait for one that is missing.
     stalled: Nanos,
+    /// What it takes of either half of the pool: of that for what is to be sent, and of the other.
+    held: [Held; 2],
 }
 
 impl Endpoint {
@@ -203,6 +208,7 @@ impl Endpoint {
             sender: Sender::new(own.first_ids, now),
             receiver: Receiver::new([0; Lane::COUNT], Sets::new(sets, message_max)),
             stalled: now,
+            held: [Held::default(); 2],
         }
     }
 
@@ -220,6 +226,16 @@ impl Endpoint {
     pub fn held_bytes(&self) -> usize {
         let sets = self.receiver.sets.sets.iter().map(|set| set.parts.bytes as usize);
         self.receiver.waiting.bytes as usize + sets.sum::<usize>()
+    }
+
+    /// Blocks that it has held of late, of a half of the pool as `Pool::take_starved` has them.
+    pub fn held_of_late(&self, half: usize, now: Nanos) -> u32 {
+        self.held.get(half).map_or(0, |held| held.mean(now))
+    }
+
+    /// Gives up, whatever was promised: it has failed.
+    pub fn give_up(&mut self) {
+        self.sender.has_failed = true;
     }
 
     fn link(&self) -> Option<Link> {
@@ -277,7 +293,7 @@ impl Endpoint {
     /// Why it would not.
     pub fn admits(
         &self,
-        pool: &Pool,
+        pool: &mut Pool,
         lane: Lane,
         length: usize,
         now: Nanos,
@@ -313,7 +329,11 @@ impl Endpoint {
     /// What the next packet is to carry, if one may be sent at `now`.
     pub fn prepare(&mut self, pool: &mut Pool, now: Nanos, pace: Pace) -> Option<Load> {
         let link = self.link()?;
-        (self.sender.due <= now).then(|| self.sender.prepare(pool, &link, now, pace))?
+        if self.sender.due > now {
+            return None;
+        }
+        self.held[0].note(self.sender.pieces.blocks, now);
+        self.sender.prepare(pool, &link, now, pace)
     }
 
     /// Writes the load into `out`, for the packet with `sequence`.
@@ -339,6 +359,7 @@ impl Endpoint {
         }
         let before = self.sender.messages;
         self.sender.acknowledged(pool, sequence, now);
+        self.held[0].note(self.sender.pieces.blocks, now);
         if self.sender.messages < before {
             self.paused_until = Nanos(0);
         }
@@ -359,7 +380,7 @@ impl Endpoint {
         self.heard.ok_or(Fault::Early)?;
         let waiting = self.receiver.waiting.count;
         let taken = self.receiver.accept(pool, id, message, deliver);
-        self.note_stall(waiting, now);
+        self.note(waiting, now);
         taken
     }
 
@@ -378,11 +399,12 @@ impl Endpoint {
         self.heard.ok_or(Fault::Early)?;
         let waiting = self.receiver.waiting.count;
         let taken = self.receiver.accept_part(pool, fragment, now, parse, deliver);
-        self.note_stall(waiting, now);
+        self.note(waiting, now);
         taken
     }
 
-    fn note_stall(&mut self, waiting_before: u16, now: Nanos) {
+    fn note(&mut self, waiting_before: u16, now: Nanos) {
+        self.held[1].note(self.receiver.blocks(), now);
         if waiting_before == 0 || self.receiver.waiting.count < waiting_before {
             self.stalled = now;
         }
@@ -432,7 +454,7 @@ impl Endpoint {
         let Packed { mut endpoint, pieces, waiting, parts } = packed;
         if endpoint.load(pool, &pieces, &waiting, &parts).is_err() {
             endpoint.clear(pool);
-            endpoint.sender.has_failed = true;
+            endpoint.give_up();
         }
         endpoint
     }

@@ -7,54 +7,21 @@
 //! What was received has one half of the room and what is to be sent the other, so that neither
 //! keeps out the other. While the half of a half is free, every session has what it wants; while a
 //! quarter is, enough for a message of the longest that clients send; then its share, for some
-//! short ones. So it takes a crowd that hoards to keep an honest client from anything, not a few.
-//! A message that is put together has its room from the first part on: what was begun can be
-//! completed.
+//! short ones. A message that is put together has its room from the first part on: what was begun
+//! can be completed.
+//!
+//! Shares alone would let some thirty sessions that hoard keep long messages of all others out. So
+//! the pool notes when somebody who wants little finds no room, and `connection` then ends the
+//! session that has held most of it of late (see `held`).
 
 use super::Lane;
+pub(super) use super::slab::NONE;
+use super::slab::Slab;
 use crate::limits::{FRAGMENT_LEN, RELIABLE_BLOCKS_CROWDED, RELIABLE_BLOCKS_SHARE};
 use crate::time::Nanos;
 
-/// No row.
-pub(super) const NONE: u32 = u32::MAX;
 /// Bytes in a block.
 const BLOCK_LEN: usize = 240;
-
-/// Rows that are taken and given back, in memory that never grows beyond `room` rows.
-#[derive(Debug)]
-struct Slab<T> {
-    rows: Vec<(u32, T)>,
-    free: u32,
-    used: usize,
-    room: usize,
-}
-
-impl<T> Slab<T> {
-    fn new(rows: Vec<(u32, T)>, room: usize) -> Self {
-        Self { rows, free: NONE, used: 0, room }
-    }
-
-    fn take(&mut self, value: T) -> Option<u32> {
-        if self.used >= self.room {
-            return None;
-        }
-        self.used += 1;
-        let at = self.free;
-        if at == NONE {
-            self.rows.push((NONE, value));
-            return Some(self.rows.len() as u32 - 1);
-        }
-        self.free = self.rows[at as usize].0;
-        self.rows[at as usize] = (NONE, value);
-        Some(at)
-    }
-
-    fn give_back(&mut self, at: u32) {
-        self.rows[at as usize].0 = self.free;
-        self.free = at;
-        self.used -= 1;
-    }
-}
 
 /// What a chain of blocks holds.
 #[derive(Clone, Copy, Debug)]
@@ -164,6 +131,8 @@ pub struct Pool {
     taken: [usize; 2],
     /// Of either, what a session may have whatever others have.
     share: usize,
+    /// Of either, whether somebody who has little and wants little found no room.
+    starved: [bool; 2],
     /// A message that is put together from its parts.
     pub(super) assembly: Vec<u8>,
     /// A message that waited for its turn.
@@ -179,6 +148,7 @@ impl Pool {
             items: Slab::new(Vec::with_capacity(blocks), blocks),
             taken: [0; 2],
             share: RELIABLE_BLOCKS_SHARE,
+            starved: [false; 2],
             assembly: Vec::with_capacity(message_max),
             waited: Vec::with_capacity(message_max),
         }
@@ -192,6 +162,7 @@ impl Pool {
             items: Slab::new(Vec::new(), blocks),
             taken: [0; 2],
             share: blocks / 2,
+            starved: [false; 2],
             assembly: Vec::new(),
             waited: Vec::new(),
         }
@@ -200,6 +171,18 @@ impl Pool {
     /// Blocks in use.
     pub fn used(&self) -> usize {
         self.blocks.used
+    }
+
+    /// Whether, in the half for what is to be sent or in that for what was received, somebody found
+    /// no room who would not have more then than a message of the longest that clients send. Until
+    /// `take_starved`.
+    pub fn is_starved(&self) -> bool {
+        self.starved != [false; 2]
+    }
+
+    /// In which half that was, and begins to look anew.
+    pub fn take_starved(&mut self) -> [bool; 2] {
+        std::mem::take(&mut self.starved)
     }
 
     /// Bytes allocated.
@@ -229,12 +212,21 @@ impl Pool {
     }
 
     /// Whether items of so many bytes find room, all of them.
-    pub(super) fn has_room(&self, lengths: impl Iterator<Item = usize>, what: Use) -> bool {
+    pub(super) fn has_room(&mut self, lengths: impl Iterator<Item = usize>, what: Use) -> bool {
         self.allows(lengths.map(cost).sum(), what)
     }
 
-    fn allows(&self, blocks: usize, what: Use) -> bool {
+    fn allows(&mut self, blocks: usize, what: Use) -> bool {
         let Some(half) = what.half() else { return true };
+        let is_allowed = self.has_left(blocks, half, what);
+        if let Use::Sent(held) | Use::Received(held) = what {
+            let is_modest = held as usize + blocks <= RELIABLE_BLOCKS_CROWDED;
+            self.starved[half] |= is_modest && !is_allowed;
+        }
+        is_allowed
+    }
+
+    fn has_left(&self, blocks: usize, half: usize, what: Use) -> bool {
         let room = self.blocks.room / 2;
         let Some(left) = room.checked_sub(self.taken[half] + blocks) else { return false };
         let most = match left {

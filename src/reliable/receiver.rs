@@ -101,8 +101,13 @@ impl Receiver {
         message: Delivered<'_>,
         deliver: &mut impl FnMut(Delivered<'_>),
     ) -> Result<Taken, Fault> {
-        let held = self.waiting.blocks + self.sets.blocks();
+        let held = self.blocks();
         self.settle(pool, id, message, Use::Received(held), deliver)
+    }
+
+    /// Blocks that it takes, those reserved among them.
+    pub(super) fn blocks(&self) -> u32 {
+        self.waiting.blocks + self.sets.blocks()
     }
 
     /// As `accept`; what has to wait takes its room like `what`.

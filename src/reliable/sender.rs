@@ -139,7 +139,7 @@ impl Sender {
     /// Whether a message of `length` bytes would be taken over.
     pub(super) fn admits(
         &self,
-        pool: &Pool,
+        pool: &mut Pool,
         link: &Link,
         lane: Lane,
         length: usize,

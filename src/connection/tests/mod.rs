@@ -4,6 +4,7 @@ mod benchmark;
 mod congestion;
 mod delivery;
 mod handover;
+mod hoarders;
 mod hostile;
 mod integrity;
 mod liveness;
