@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from message_examples import examples
 from tidelock_client.handshake import Attempt, Ticket, expand, extract
 from tidelock_client.keys import Keys, after
-from tidelock_client.session import Received, message
+from tidelock_client.session import Disconnected, Received, Session, message
 from tidelock_client.snapshot import World
 from tidelock_client.wire import Header, Malformed, Reader, crc32c
 
@@ -171,6 +171,61 @@ class Packets(unittest.TestCase):
             self.assertFalse(received.is_new(sequence))
         self.assertTrue(received.is_new(5000 - 1023))
         self.assertFalse(received.is_new(5000 - 1024))
+
+
+class Messages(unittest.TestCase):
+    """Every packet of messages.json that a server sends to a client without being asked to."""
+
+    # What a client that sends no ReliableHandshake is not sent, and the answer to a Benchmark.
+    ASKED = {
+        "create_entity", "remove_entity", "game_data_ordered_server", "game_data_unordered_server",
+        "benchmark_answer",
+    }
+
+    def setUp(self):
+        connecting = attempt()
+        connecting.receive(BLOCKS["cookie_packet"])
+        self.session = Session(connecting.receive(BLOCKS["accepted_packet"]))
+        self.session._test = counting(0, 16)
+        for _ in range(10):
+            self.session.packet(0.0, 3)
+        self.world, _ = Snapshot().world()
+
+    def receive(self, packet: bytes) -> None:
+        self.session.receive(0.0, packet, self.world.apply, self.world.update)
+
+    def test_what_a_client_has_no_use_for_is_acknowledged_as_any_packet(self):
+        rows = json.loads((HOME / "tests" / "vectors" / "messages.json").read_text())["messages"]
+        rows = [row for row in rows if row["from"] == "server" and row["name"] not in self.ASKED]
+        rows.sort(key=lambda row: row["name"] != "crypto_test_ack")
+        for row in rows:
+            packet = bytes.fromhex(row["packet"])
+            with self.subTest(row["name"]):
+                if row["name"] == "disconnect_server":
+                    self.assertRaises(Disconnected, self.receive, packet)
+                    continue
+                self.receive(packet)
+                self.assertEqual(self.session.dropped, 0)
+                largest, bitmap, _ = struct.unpack("<QQH", self.session._received.block(0.0))
+                behind = largest - Header.read(packet).sequence
+                self.assertTrue(behind == 0 or bitmap >> behind - 1 & 1)
+        self.assertEqual(self.world.own.position, (409_600.0, 204_800.0, 0.0))
+        self.assertEqual(len(rows), 13)
+
+    def test_an_update_shows_the_own_state_between_snapshots_and_goes_never_back(self):
+        own = BLOCKS["snapshot_plaintext"][18 + 3 + 12 :][:40]
+        update = lambda tick, applied: struct.pack("<II", tick, applied) + own
+        self.world.update(update(7_799, 2))
+        self.assertEqual((self.world.tick, self.world.own_tick), (7_798, 7_799))
+        self.assertEqual((self.world.last_processed_input, self.world.own.faction), (2, 2))
+        self.world.update(update(7_799, 9))
+        self.assertEqual(self.world.last_processed_input, 2)
+        for broken in (update(0, 1), update(7_801, 1)[:-1], update(7_801, 1) + b"\0"):
+            self.assertRaises(Malformed, self.world.update, broken)
+        self.world.update(update(7_900, 50))
+        _, body = Snapshot().world()
+        self.assertTrue(self.world.apply(body))
+        self.assertEqual((self.world.tick, self.world.last_processed_input), (7_800, 50))
 
 
 class Snapshot(unittest.TestCase):

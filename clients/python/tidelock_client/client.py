@@ -12,6 +12,7 @@ from .snapshot import World
 from .wire import DATAGRAM_MAX, UNRELIABLE
 
 CONNECT_EVERY_S, GIVE_UP_S, ENTER_EVERY_S = 0.25, 15.0, 0.1
+DEAF_AFTER_S, DEAF_EVERY_S = 1.0, 0.25
 FRAMES_PER_PACKET = 3
 
 
@@ -71,7 +72,7 @@ class Client:
         raise ConnectError("no answer within 15 s")
 
     def run(self, seconds: float, steer) -> None:
-        """Steps 6 to 10: plays for `seconds`. `steer(tick)` gives move_x, move_y, yaw, buttons of
+        """Steps 6 to 11: plays for `seconds`. `steer(tick)` gives move_x, move_y, yaw, buttons of
         each frame. Raises Disconnected."""
         period = 1 / self.accepted.tick_hz
         start = time.monotonic()
@@ -85,10 +86,10 @@ class Client:
             for packet in self.session.poll(now):
                 self._send(packet)
             for packet in self._receive(due):
-                self.session.receive(time.monotonic(), packet, self._on_snapshot)
+                self.session.receive(time.monotonic(), packet, self._on_snapshot, self.world.update)
 
     def leave(self) -> None:
-        """Step 11."""
+        """Step 12."""
         for _ in range(3):
             self._send(self.session.farewell(time.monotonic()))
             time.sleep(0.05)
@@ -97,11 +98,13 @@ class Client:
     def _step(self, now: float, steering: tuple[int, int, int, int]) -> None:
         if not self.session.is_confirmed:
             return
+        told = self._snapshot_at or now
+        deaf = self.world.own is not None and now - told >= DEAF_AFTER_S
+        if (self.world.own is None or deaf) and now >= self._enter_due:
+            self._enter_due = now + (DEAF_EVERY_S if deaf else ENTER_EVERY_S)
+            enter = message(ENTER_TO_WORLD, bytes(4))
+            self._send(self.session.packet(now, UNRELIABLE, enter))
         if self.world.own is None:
-            if now >= self._enter_due:
-                self._enter_due = now + ENTER_EVERY_S
-                enter = message(ENTER_TO_WORLD, bytes(4))
-                self._send(self.session.packet(now, UNRELIABLE, enter))
             return
         self._input += 1
         self._frames.appendleft(struct.pack("<bbHH", *steering))

@@ -10,14 +10,14 @@ import struct
 from .handshake import Accepted
 from .keys import Keys
 from .wire import (
-    ACK_BLOCK_LEN, ACKNOWLEDGMENT, CONTROL, PLAINTEXT_MAX, REKEY, SEALED, UNRELIABLE, Header,
-    Malformed, Reader,
+    ACK_BLOCK_LEN, ACKNOWLEDGMENT, CONTROL, PLAINTEXT_MAX, REKEY, RELIABLE_HANDSHAKE, SEALED,
+    UNRELIABLE, Header, Malformed, Reader,
 )
 
 PING, PONG, DISCONNECT, ACK, CRYPTO_TEST, CRYPTO_TEST_ACK, MOVED = 4, 5, 6, 7, 10, 11, 16
-RESUME_TICKET = 15
-REKEY_REQUEST, REKEY_RESPONSE = 13, 14
-ENTER_TO_WORLD, SYNC_ENTITY, DELTA_SYNC = 3, 0, 6
+HELLO, CHECK_INTEGRITY, REKEY_REQUEST, REKEY_RESPONSE, RESUME_TICKET = 9, 12, 13, 14, 15
+ENTER_TO_WORLD, SYNC_ENTITY = 3, 0
+UPDATE_ENTITY, UPDATE_ENTITY_QUANTIZED, DELTA_SYNC = 2, 4, 6
 
 WINDOW = 1024
 REPEAT_S, FORMER_S, HEARTBEAT_S, ACK_DELAY_S = 0.25, 15.0, 5.0, 0.025
@@ -137,16 +137,17 @@ class Session:
 
     # Receiving.
 
-    def receive(self, now: float, datagram: bytes, on_snapshot) -> None:
+    def receive(self, now: float, datagram: bytes, on_snapshot, on_update) -> None:
         """Takes a datagram from the server. `on_snapshot(body)` applies a DeltaSync and tells
-        whether it was applied. Raises Disconnected; drops what is not for this session."""
+        whether it was applied; `on_update(body)` takes in an UpdateEntity. Raises Disconnected;
+        drops what is not for this session."""
         try:
             header, plaintext = self._open_packet(now, datagram)
         except Malformed:
             self.dropped += 1
             return
         try:
-            asks = self._read(now, header, plaintext, on_snapshot)
+            asks = self._read(now, header, plaintext, on_snapshot, on_update)
         except Malformed:
             self.dropped += 1
             return
@@ -172,9 +173,12 @@ class Session:
             self._former_until = now + FORMER_S
         return header, plaintext
 
-    def _read(self, now: float, header: Header, plaintext: bytes, on_snapshot) -> bool | None:
+    def _read(
+        self, now: float, header: Header, plaintext: bytes, on_snapshot, on_update
+    ) -> bool | None:
         """Whether the packet asks for an acknowledgment; None: it must not be acknowledged."""
-        if header.flags & ~(SEALED | REKEY | ACKNOWLEDGMENT):
+        hello = RELIABLE_HANDSHAKE if header.channel == CONTROL else 0
+        if header.flags & ~(SEALED | REKEY | ACKNOWLEDGMENT | hello):
             raise Malformed("a flag that is not in use")
         reader = Reader(plaintext)
         if header.flags & ACKNOWLEDGMENT:
@@ -192,6 +196,14 @@ class Session:
             if header.channel == UNRELIABLE and kind == DELTA_SYNC and self.is_confirmed:
                 if not on_snapshot(body.take(len(body))):
                     return None
+            elif header.channel == UNRELIABLE and kind == UPDATE_ENTITY and self.is_confirmed:
+                on_update(body.take(len(body)))
+            elif (
+                header.channel == UNRELIABLE
+                and kind == UPDATE_ENTITY_QUANTIZED
+                and self.is_confirmed
+            ):
+                pass  # A neighbour, to be shown until the next snapshot: this client shows nothing.
             elif header.channel == CONTROL:
                 self._read_control(now, header, kind, body)
             else:
@@ -217,6 +229,14 @@ class Session:
                 raise Malformed("not a resume ticket")
             if self.resume_ticket is None or expiry >= self.resume_ticket[1]:
                 self.resume_ticket = token
+        elif kind == HELLO and header.flags & RELIABLE_HANDSHAKE:
+            # Chapter 6.6: who sends none is sent no reliable message.
+            if body.unpack("HHHHII")[5]:
+                raise Malformed("bytes that are not zero")
+        elif kind == CHECK_INTEGRITY and self.is_confirmed:
+            # Chapter 7.1: without keys there is no answer.
+            if body.unpack("HBB16s")[1:3] != (0, 0):
+                raise Malformed("not a question")
         elif kind == REKEY_REQUEST and self.is_confirmed:
             self.keys.request(now, *body.unpack("H32s"))
         elif kind == MOVED and self.is_confirmed:

@@ -1,4 +1,4 @@
-"""Chapter 8.3: DeltaSync, and the table of slots that it describes."""
+"""Chapters 8.3 and 8.6: DeltaSync, the table of slots that it describes, and UpdateEntity."""
 
 import math
 from dataclasses import dataclass, replace
@@ -114,7 +114,9 @@ class World:
     def __init__(self) -> None:
         self.tick = 0
         self.last_processed_input = 0
+        # And the tick that it is of: that of a snapshot, or of an UpdateEntity after it.
         self.own: Own | None = None
+        self.own_tick = 0
         self.enemies = 0
         # Per slot the states received, by tick; the newest is what it shows.
         self._slots: dict[int, dict[int, State]] = {}
@@ -152,10 +154,23 @@ class World:
                 self._slots[slot] = states
             else:
                 self._slots.pop(slot, None)
-        self.tick, self.last_processed_input = tick, last_input
-        self.own = own or self.own
+        self.tick = tick
+        if tick >= self.own_tick:
+            self.last_processed_input = last_input
+            self.own, self.own_tick = (own, tick) if own else (self.own, self.own_tick)
         self.enemies = self.enemies if enemies is None else enemies
         return True
+
+    def update(self, body: bytes) -> None:
+        """Takes in an UpdateEntity: the own state between snapshots, if it is newer."""
+        reader = Reader(body)
+        tick, last_input = reader.unpack("II")
+        own = _read_own(reader)
+        reader.finish()
+        if tick == 0:
+            raise Malformed("tick 0")
+        if tick > self.own_tick:
+            self.own, self.own_tick, self.last_processed_input = own, tick, last_input
 
     def _read_entry(self, reader: Reader, tick: int, base_age: int, changed: dict) -> None:
         first = reader.u8()
