@@ -115,9 +115,9 @@ if [ "$only" = all ]; then
   fi
 fi
 # Licences, doubled versions and sources, where the tool is installed. Advisories need a download:
-# `cargo deny check advisories` before a release.
+# `cargo deny --workspace check advisories` before a release.
 if command -v cargo-deny >/dev/null; then
-  step dependencies cargo deny --offline check bans licenses sources
+  step dependencies cargo deny --offline --workspace check bans licenses sources
 fi
 
 printf '\n== summary\n'
