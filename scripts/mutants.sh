@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Breaks rules one by one, of replication, descriptions, rekeys, places in the world, and those
 # that tests/museum/ is about, and expects a test to fail each time: a test that no mutant can fail
-# proves nothing. scripts/nightly.sh runs it.
+# proves nothing. On a 2-core VM a mutant takes half a minute to a minute, most of it for building,
+# and all of them most of an hour; scripts/nightly.sh runs them.
 #
 #   scripts/mutants.sh            all mutants
 #   scripts/mutants.sh NAME...    these

@@ -72,6 +72,8 @@ const GOOD_ONCE: &str = "a ticket is good once";
 const WORN: &str = "who refuses other keys is ended";
 /// 30 s after the first RekeyRequest, and what a storm may add.
 const FOUND_OUT_WITHIN: Nanos = Nanos::from_ms(40_000);
+/// How long a patient one speaks and hears nothing before it begins anew.
+const DEAF_AFTER: Nanos = Nanos::from_ms(5_000);
 /// Types of messages that `wire` has no writer for.
 const SYNC_ENTITY_QUANTIZED: u8 = 1;
 
@@ -172,7 +174,9 @@ impl Hostile {
 
     /// Whether it needs a ticket.
     pub(crate) fn wants_ticket(&self, now: Nanos) -> bool {
-        now >= self.until
+        // The others notice only in the end that a server is gone.
+        let is_deaf = now.since(self.heard.1) >= DEAF_AFTER;
+        now >= self.until || (self.is_patient && is_deaf)
     }
 
     /// It begins anew with a ticket.
@@ -181,6 +185,7 @@ impl Hostile {
         self.ticket = Some(ticket);
         self.session = None;
         self.replay = Replay::Nothing;
+        self.heard.1 = now;
         self.forget_session();
         let life_ms = match self.conduct {
             Conduct::HalfOpen => 700,
@@ -204,6 +209,7 @@ impl Hostile {
         self.once = Once::default();
         self.asked.clear();
         (self.is_open, self.begun, self.asked_at) = (false, 0, None);
+        self.heard.0 = 0;
     }
 
     /// A datagram of the `server` with this number has come.
