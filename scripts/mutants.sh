@@ -139,8 +139,8 @@ mutant words_stay_behind $words \
 
 # Who was told of an entity is told when that changes.
 mutant words_never_change $words \
-  'told.stale |= 1 << slot;' \
-  'told.stale |= 0 & (1 << slot);' \
+  'self.stale |= told;' \
+  'self.stale |= told & 0;' \
   "${model[@]}"
 
 # What went out of sight is to be forgotten, and told again when it comes back.
@@ -311,6 +311,19 @@ mutant full_world_keeps_waiting src/shard/players.rs \
   'let Ok(row) = row else {' \
   'if row.is_err() { return true; } let Ok(row) = row else {' \
   "${players[@]}"
+
+# Whoever is given up for a bad network may come back to its entity.
+mutant given_up_like_a_culprit src/connection/liveness.rs \
+  '(DisconnectReason::TimedOut, CloseReason::Undelivered)' \
+  '(DisconnectReason::TimedOut, CloseReason::Violation)' \
+  --test fuzz_corpora every_input
+
+# Nobody is told what is wrong with a token but who has shown a cookie.
+mutant denied_without_a_cookie src/gate/handshake.rs \
+  'if !self.cookies.verify(at.now, connect.cookie(), &attempt) {' \
+  'let is_good = connect.token_expiry_s() > at.unix_s;
+        if !self.cookies.verify(at.now, connect.cookie(), &attempt) && is_good {' \
+  --test fuzz_corpora every_input
 
 # The museum: each piece with the bug that it shows, named like its test.
 
