@@ -314,8 +314,8 @@ mutant full_world_keeps_waiting src/shard/players.rs \
 
 # Whoever is given up for a bad network may come back to its entity.
 mutant given_up_like_a_culprit src/connection/liveness.rs \
-  '(DisconnectReason::TimedOut, CloseReason::Undelivered)' \
-  '(DisconnectReason::TimedOut, CloseReason::Violation)' \
+  '(DisconnectReason::TimedOut, CloseReason::TimedOut)' \
+  '(DisconnectReason::TimedOut, CloseReason::Unconfirmed)' \
   --test fuzz_corpora every_input
 
 # Nobody is told what is wrong with a token but who has shown a cookie.
