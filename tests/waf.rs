@@ -242,6 +242,50 @@ fn messages_beyond_their_budget_end_a_session_and_the_list_shows_who_is_near_it(
 }
 
 #[test]
+fn who_comes_back_in_time_does_not_get_rid_of_its_score() {
+    let mut scene = Scene::new("waf-score", |config| {
+        config.waf.scores.message = 30;
+        config.waf.scores.decay_per_s = 0;
+    });
+    let (keys, address) = (scene.keys.clone(), scene.server.address);
+    let join = |player| {
+        let rogue = Rogue::join(&keys, address, player).map_err(|it| it.status);
+        let mut rogue = rogue.expect("a good token");
+        rogue.enter();
+        rogue
+    };
+    let break_a_rule = |rogue: &mut Rogue| {
+        rogue.say(Channel::Control, |writer| writer.slice(&[1, 0, 99]));
+    };
+    for (player, leaves) in [(7, false), (8, true)] {
+        let mut rogue = join(player);
+        (0..3).for_each(|_| break_a_rule(&mut rogue));
+        scene.until("it is near the limit", |scene| {
+            let worst = scene.list().worst;
+            worst.iter().any(|it| (it.player, it.score) == (player, 90))
+        });
+        if leaves {
+            let reason = DisconnectReason::TimedOut;
+            rogue.control(ControlMessage::Disconnect { reason, retry_s: 0 });
+            scene.until("its entity is left", |scene| {
+                scene.stats().counter(Counter::Lingering) == 1
+            });
+        }
+        let mut again = join(player);
+        break_a_rule(&mut again);
+        let mut heard = Vec::new();
+        scene.until("that was once too often", |_| {
+            heard.extend(again.hear().into_iter().flat_map(|(_, messages)| messages));
+            heard.iter().any(|it| matches!(it, ControlMessage::Disconnect { .. }))
+        });
+        let refused = Rogue::join(&keys, address, player).map(drop).expect_err("it cools down");
+        assert_eq!(refused.status, Status::Banned);
+    }
+    scene.nobody_else_noticed();
+    scene.end();
+}
+
+#[test]
 fn the_operator_bans_and_kicks() {
     let mut scene = Scene::new("waf-ban", |config| config.waf.banned = vec![66]);
     let (keys, address) = (scene.keys.clone(), scene.server.address);

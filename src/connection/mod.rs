@@ -56,4 +56,4 @@ pub use rekey::RekeyPolicy;
 pub use rules::{ClientRates, MessageBudgets, Rules, Scores};
 pub use seal::Begun;
 pub use table::{Sessions, SessionsConfig, Slot};
-pub use violations::{Scorer, Scorers};
+pub use violations::{Scorer, Scorers, Violations};

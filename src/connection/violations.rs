@@ -4,14 +4,15 @@
 //! name. Called by `decode`, and by whoever wants to know who behaves worst.
 
 use super::rules::Scores;
-use super::table::Sessions;
+use super::table::{Sessions, Slot};
 use crate::metrics::DropReason;
 use crate::time::Nanos;
 use crate::wire::ConnectionId;
 
-/// The score of one session.
+/// The score of one session. What is not forgiven when it ends, the next one of its player goes on
+/// with: who comes back is who left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Violations {
+pub struct Violations {
     score: u32,
     /// What integrity checks have contributed to it, less what has been forgiven.
     integrity: u32,
@@ -33,6 +34,17 @@ impl Violations {
         self.score = self.score.saturating_add(score);
         self.count = self.count.saturating_add(1);
         self.score >= scores.limit
+    }
+
+    /// Adds what an earlier session has left.
+    fn inherit(&mut self, mut record: Self, scores: &Scores, now: Nanos) {
+        self.decay(scores, now);
+        record.decay(scores, now);
+        let integrity = self.integrity + record.integrity;
+        let beyond = integrity.saturating_sub(scores.integrity_share);
+        self.score = self.score.saturating_add(record.score - beyond.min(record.integrity));
+        self.integrity = integrity - beyond;
+        self.count = self.count.saturating_add(record.count);
     }
 
     fn decay(&mut self, scores: &Scores, now: Nanos) {
@@ -98,6 +110,22 @@ impl Scorers {
 }
 
 impl Sessions {
+    /// What the session that was last given `slot` has done.
+    ///
+    /// # Panics
+    /// When there is no such slot.
+    pub fn record(&self, slot: Slot) -> Violations {
+        self.violations[usize::from(slot)]
+    }
+
+    /// The session in `slot` goes on with the `record` of an earlier one of its player.
+    ///
+    /// # Panics
+    /// When there is no such slot.
+    pub fn inherit(&mut self, slot: Slot, record: Violations, now: Nanos) {
+        self.violations[usize::from(slot)].inherit(record, &self.config.rules.scores, now);
+    }
+
     /// Enters the sessions that have a score into `sheet`. A scan of all slots: to be asked for by
     /// people, not every tick.
     pub fn worst(&self, now: Nanos, sheet: &mut Scorers) {
@@ -182,6 +210,26 @@ mod tests {
             assert!(!violations.add(DropReason::Malformed, &scores, Nanos::from_ms(7_000)));
         }
         assert!(violations.add(DropReason::Malformed, &scores, Nanos::from_ms(7_000)));
+    }
+
+    #[test]
+    fn who_comes_back_goes_on_with_what_is_not_forgiven() {
+        let scores = Scores { decay_per_s: 1, ..Scores::default() };
+        let at = |seconds: u64| Nanos::from_ms(seconds * 1_000);
+        let (mut before, mut after) = (Violations::default(), Violations::default());
+        for _ in 0..5 {
+            before.add(DropReason::Integrity, &scores, at(100));
+            after.add(DropReason::Integrity, &scores, at(130));
+        }
+        add(&mut before, 30, at(100));
+        assert_eq!((before.score, after.score), (80, 50));
+        after.inherit(before, &scores, at(130));
+        assert_eq!((after.score, after.integrity), (80, 50), "20 + 30 of integrity, and 30");
+        assert_eq!(after.count, 11);
+        assert!(!add(&mut after, 19, at(130)) && add(&mut after, 1, at(130)));
+        let mut late = Violations::default();
+        late.inherit(before, &scores, at(1_000));
+        assert_eq!((late.score, late.integrity), (0, 0), "all is forgiven");
     }
 
     #[test]

@@ -123,8 +123,10 @@ impl Shard {
         };
         self.sessions.decode_batch(start, &mut self.batch, &self.counters, &mut events);
         while let Some((slot, reason)) = self.ending.pop() {
+            self.pass_on_replaced(slot, start);
             self.end(slot, reason);
         }
+        self.pass_on_records(start);
         self.laps.lap(Phase::Decode, opened, timer);
     }
 
@@ -135,6 +137,7 @@ impl Shard {
             // Without a gate nobody can join, leave a slot free or ask how we are.
             self.stop();
         }
+        self.pass_on_records(timer.now());
         let of_sessions = (self.sessions.len() + 1) * MESSAGES_PER_SESSION;
         while self.regroup.is_none()
             && self.gate.to_gate.room() > of_sessions + usize::from(self.question.is_some())

@@ -18,8 +18,10 @@
 //! who is about to leave the world, and keeps him there; or nobody, and is an orphan, whose entity
 //! enters the world anew: the gate has given up neither its id nor its seat.
 
+use super::Shard;
 use super::players::{Player, Players, Stage};
-use crate::connection::Slot;
+use crate::connection::{Sessions, Slot, Violations};
+use crate::time::Nanos;
 use crate::units::EntityId;
 use crate::world::Row;
 
@@ -28,6 +30,8 @@ use crate::world::Row;
 pub(super) struct Lingering {
     pub(super) entity: EntityId,
     pub(super) row: Row,
+    /// What its last session has done, for the next one.
+    record: Violations,
 }
 
 /// What the first packet of a session means for the entity of its player.
@@ -51,7 +55,9 @@ impl Players {
         let Player { entity, seat, .. } = self.players[usize::from(slot)];
         let lingers = self.lingering.iter().position(|lingering| lingering.entity == entity);
         let (stage, claim) = if let Some(place) = lingers {
-            (Stage::Standing(self.lingering.swap_remove(place).row), Claim::Resumed)
+            let Lingering { row, record, .. } = self.lingering.swap_remove(place);
+            self.inherited.push((slot, record));
+            (Stage::Standing(row), Claim::Resumed)
         } else if let Some(owner) = self.owner_of(entity) {
             let stage = match self.give_up(owner) {
                 Stage::Standing(row) | Stage::Inside(row) => Stage::Standing(row),
@@ -63,6 +69,7 @@ impl Players {
             (self.recover(entity, seat), Claim::Fresh)
         };
         self.players[usize::from(slot)].stage = stage;
+        self.note_owner(slot);
         claim
     }
 
@@ -98,12 +105,14 @@ impl Players {
             }
             Stage::Standing(row) | Stage::Inside(row) => {
                 // The list holds as many as the world.
+                let lingering = Lingering { entity, row, record: Violations::default() };
                 if may_return {
-                    self.lingering.push(Lingering { entity, row });
+                    self.lingering.push(lingering);
+                    self.parted.push(slot);
                     return Some(entity);
                 }
                 if !self.bequeath(entity, Stage::Standing(row)) {
-                    self.departing.push(Lingering { entity, row });
+                    self.departing.push(lingering);
                 }
             }
         }
@@ -144,18 +153,51 @@ impl Players {
         if self.heirs == 0 {
             return false;
         }
-        let heir = |player: &&mut Player| player.entity == entity && player.stage == Stage::Heir;
-        let Some(heir) = self.players.iter_mut().find(heir) else { return false };
-        heir.stage = stage;
+        let heir = |player: &Player| player.entity == entity && player.stage == Stage::Heir;
+        let Some(heir) = self.players.iter().position(heir) else { return false };
+        self.players[heir].stage = stage;
+        self.note_owner(heir as Slot);
         self.heirs -= 1;
         true
     }
+}
 
-    /// The slot whose session owns `entity`.
-    pub(super) fn owner_of(&self, entity: EntityId) -> Option<Slot> {
-        let owns = |stage| !matches!(stage, Stage::Nobody | Stage::Heir);
-        let owner = self.players.iter().position(|it| it.entity == entity && owns(it.stage));
-        owner.map(|slot| slot as Slot)
+impl Shard {
+    /// Who comes back goes on with the violations of the session before, however short a time ago
+    /// that ended. To be called before a slot can be given to somebody else.
+    #[inline]
+    pub(super) fn pass_on_records(&mut self, now: Nanos) {
+        if !self.players.parted.is_empty() || !self.players.inherited.is_empty() {
+            self.pass_on(now);
+        }
+    }
+
+    #[cold]
+    fn pass_on(&mut self, now: Nanos) {
+        let Self { players, sessions, .. } = self;
+        while let Some((heir, record)) = players.inherited.pop() {
+            sessions.inherit(heir, record, now);
+        }
+        while let Some(slot) = players.parted.pop() {
+            let (entity, record) = (players.entity(slot), sessions.record(slot));
+            // Its heir may have been faster.
+            match players.lingering.iter_mut().find(|lingering| lingering.entity == entity) {
+                Some(lingering) => lingering.record = record,
+                None => inherit(players, sessions, slot, now),
+            }
+        }
+    }
+
+    /// The session in `slot` ends because a newer one of its player has taken its entity.
+    pub(super) fn pass_on_replaced(&mut self, slot: Slot, now: Nanos) {
+        inherit(&self.players, &mut self.sessions, slot, now);
+    }
+}
+
+/// Whoever has the entity of the session in `older` by now goes on with its violations.
+fn inherit(players: &Players, sessions: &mut Sessions, older: Slot, now: Nanos) {
+    if let Some(heir) = players.owner_of(players.entity(older)).filter(|&heir| heir != older) {
+        sessions.inherit(heir, sessions.record(older), now);
     }
 }
 
@@ -165,6 +207,7 @@ mod tests {
     use super::*;
     use crate::config::SpawnRule;
     use crate::exchange::Reclaim;
+    use crate::host::entropy::SeededEntropy;
     use crate::units::TickRate;
     use crate::wire::ConnectionId;
     use crate::world::{Input, World, WorldConfig};
@@ -180,7 +223,7 @@ mod tests {
         fn new() -> Self {
             let rules = EntryRules { seed: 1, spawn: SpawnRule::Uniform };
             let world = World::new(WorldConfig { capacity: 4, rate: TickRate::DEFAULT });
-            let (players, seats) = (Players::new(4, 4, rules), Seated::default());
+            let (players, seats) = (Players::new(4, 4, 8, rules), Seated::default());
             let mut setup = Self { players, world, seats };
             setup.admit(0, false);
             assert_eq!(setup.players.claim(0), Claim::Fresh);
@@ -200,6 +243,10 @@ mod tests {
                 heir,
             };
             self.players.admitted(slot, newcomer);
+        }
+
+        fn stage(&self, slot: Slot) -> Stage {
+            self.players.players[usize::from(slot)].stage
         }
 
         fn settle(&mut self) -> Vec<Slot> {
@@ -364,5 +411,30 @@ mod tests {
         setup.players.arrive(2);
         assert_eq!(setup.settle(), [2]);
         assert!(setup.seats.left.is_empty());
+    }
+
+    #[test]
+    fn the_owner_of_an_entity_is_known_whoever_comes_and_goes() {
+        for seed in 0..20_u64 {
+            println!("seed {seed}");
+            let mut dice = SeededEntropy(seed);
+            let mut setup = Setup::new();
+            let mut held = [true, false, false, false];
+            for _ in 0..300 {
+                let slot = (dice.next_u64() % 4) as Slot;
+                let place = usize::from(slot);
+                match (held[place], dice.next_u64() % 3) {
+                    (false, _) => setup.admit(slot, held.contains(&true)),
+                    (true, 0) => _ = setup.players.claim(slot),
+                    (true, 1) => setup.players.arrive(slot),
+                    (true, _) => _ = setup.players.depart(slot, false),
+                }
+                held[place] = !held[place] || !matches!(setup.stage(slot), Stage::Nobody);
+                let owns = |&slot: &Slot| !matches!(setup.stage(slot), Stage::Nobody | Stage::Heir);
+                let owner = setup.players.owner_of(EntityId::from_parts(3, 1));
+                assert_eq!(owner, (0..4).find(owns));
+            }
+            assert_eq!(setup.players.owner_of(EntityId::from_parts(99, 1)), None);
+        }
     }
 }

@@ -167,7 +167,7 @@ impl Shard {
             world: World::new(world),
             replicator: Replicator::new(config.players, member.rows(), config.rate),
             descriptions: Descriptions::new(config.players, member.rows()),
-            players: Players::new(config.players, config.entities, config.entry),
+            players: Players::new(config.players, config.entities, member.rows(), config.entry),
             member,
             links,
             ending: Vec::with_capacity(BATCH_MAX),

@@ -7,7 +7,7 @@
 use super::lingering::Lingering;
 use super::update::Asking;
 use crate::config::SpawnRule;
-use crate::connection::Slot;
+use crate::connection::{Slot, Violations};
 use crate::exchange::{Member, Reclaim};
 use crate::host::entropy::SeededEntropy;
 use crate::state::Kind;
@@ -93,12 +93,18 @@ pub(super) struct Players {
     pub(super) arriving: Vec<Slot>,
     /// Players inside who have asked for their entity again.
     pub(super) asking: Asking,
+    /// By index of the entity: the slot whose session owns it, if one does.
+    owners: Vec<Slot>,
     /// Entities that leave the world in the next tick.
     pub(super) departing: Vec<Lingering>,
     /// Slots whose player found no room in the world: their sessions are to end.
     pub(super) refused: Vec<Slot>,
     /// Entities without a session.
     pub(super) lingering: Vec<Lingering>,
+    /// Slots whose session has ended and left its entity in the world, since the last
+    /// `pass_on_records`; and slots of sessions that took one over, and what goes with it.
+    pub(super) parted: Vec<Slot>,
+    pub(super) inherited: Vec<(Slot, Violations)>,
     /// Slots in stage `Heir`.
     pub(super) heirs: usize,
     /// NPCs that enter the world in the next tick.
@@ -113,8 +119,8 @@ pub(super) struct Players {
 }
 
 impl Players {
-    /// For `slots` sessions and `entities` entities.
-    pub(super) fn new(slots: usize, entities: usize, rules: EntryRules) -> Self {
+    /// For `slots` sessions and `entities` entities, of `all` that there can be in the world.
+    pub(super) fn new(slots: usize, entities: usize, all: usize, rules: EntryRules) -> Self {
         let nobody = Player {
             connection: ConnectionId::GATE,
             player: 0,
@@ -127,9 +133,12 @@ impl Players {
             players: vec![nobody; slots],
             arriving: Vec::with_capacity(slots),
             asking: Asking::new(slots),
+            owners: vec![0; all],
             departing: Vec::with_capacity(entities),
             refused: Vec::with_capacity(slots),
             lingering: Vec::with_capacity(entities),
+            parted: Vec::with_capacity(slots),
+            inherited: Vec::with_capacity(slots),
             heirs: 0,
             npcs: Vec::with_capacity(entities),
             unused: Vec::with_capacity(entities),
@@ -144,6 +153,34 @@ impl Players {
         let stage = if heir { Stage::Heir } else { Stage::Outside };
         self.heirs += usize::from(heir);
         self.players[usize::from(slot)] = Player { connection, player, spawn, entity, seat, stage };
+        if !heir {
+            self.note_owner(slot);
+        }
+    }
+
+    /// The session in `slot` owns its entity from now on.
+    pub(super) fn note_owner(&mut self, slot: Slot) {
+        let entity = self.players[usize::from(slot)].entity;
+        if let Some(owner) = self.owners.get_mut(entity.index() as usize) {
+            *owner = slot;
+        }
+    }
+
+    /// The slot whose session owns `entity`.
+    pub(super) fn owner_of(&self, entity: EntityId) -> Option<Slot> {
+        let noted = self.owners.get(entity.index() as usize).copied();
+        let owner = noted.filter(|&slot| self.owns(slot, entity));
+        debug_assert_eq!(owner, self.search_owner(entity), "{entity:?}");
+        owner
+    }
+
+    fn search_owner(&self, entity: EntityId) -> Option<Slot> {
+        (0..self.players.len() as Slot).find(|&slot| self.owns(slot, entity))
+    }
+
+    fn owns(&self, slot: Slot, entity: EntityId) -> bool {
+        let Player { entity: its, stage, .. } = self.players[usize::from(slot)];
+        its == entity && !matches!(stage, Stage::Nobody | Stage::Heir)
     }
 
     /// The session that `slot` was last given to.
@@ -335,7 +372,7 @@ mod tests {
     fn setup(entities: usize) -> (Players, World) {
         let rules = EntryRules { seed: 1, spawn: SpawnRule::Uniform };
         let world = World::new(WorldConfig { capacity: entities, rate: TickRate::DEFAULT });
-        (Players::new(4, entities, rules), world)
+        (Players::new(4, entities, entities, rules), world)
     }
 
     fn admit(players: &mut Players, slot: Slot, player: u64) {
