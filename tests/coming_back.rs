@@ -11,7 +11,7 @@ use tidelock::config::ShardCount;
 use tidelock::keys::BackendKeys;
 use tidelock::metrics::Counter;
 use tidelock::units::EntityId;
-use tidelock::wire::{Denial, DisconnectReason, InputFrame};
+use tidelock::wire::{Denial, DisconnectReason, InputFrame, Status};
 
 const PLACE: [i32; 3] = [400_000, 400_000, 0];
 const ELSEWHERE: [i32; 3] = [401_000, 400_000, 0];
@@ -62,7 +62,7 @@ fn a_newer_login_takes_over_the_entity_of_the_older_one() {
     config.server.oversubscribe = true;
     let (server, keys) = start(config);
     let mut players = vec![walked(&keys, server.address, 7)];
-    let (entity, position) = own(&players[0]);
+    let ((entity, position), older) = (own(&players[0]), ticket(&players[0]));
     players.push(Player::new(&keys, server.address, 7, ELSEWHERE));
     pump_until(&mut players, "the second is in, the first is told", |players| {
         let told = State::Closed(CloseReason::Disconnected(DisconnectReason::Replaced));
@@ -77,6 +77,12 @@ fn a_newer_login_takes_over_the_entity_of_the_older_one() {
         }
         own(&players[1]).1[0] < position[0] - 50.0
     });
+    players.push(Player::with(&older, "127.0.0.1:0", server.address));
+    pump_until(&mut players, "the ticket of the older session takes nothing back", |players| {
+        let denied = players[2].client.denied().map(|denied| denied.reason);
+        denied == Some(Denial::TokenUsed)
+    });
+    assert!(is_inside(&players[1]));
     let stats = stats(&server);
     assert_eq!(stats.counter(Counter::Replaced), 1);
     assert_eq!((stats.counter(Counter::Players), stats.counter(Counter::Entities)), (1, 1));
@@ -165,6 +171,45 @@ fn a_killed_client_comes_back_with_its_ticket_and_nobody_else_does() {
     let stats = stats(&server);
     assert_eq!((stats.counter(Counter::TicketsUsed), stats.counter(Counter::Replaced)), (1, 1));
     assert_eq!(stats.counter(Counter::Entities), 1);
+    end(server);
+}
+
+#[test]
+fn who_finds_the_world_full_is_told_so_and_gets_in_as_soon_as_there_is_room() {
+    let folder = Folder::new("full");
+    let mut config = config(&folder);
+    (config.world.players, config.world.entities, config.world.linger_s) = (2, 2, 18);
+    let (server, keys) = start(config);
+    let vanishing = walked(&keys, server.address, 1);
+    let kept = ticket(&vanishing);
+    let mut players = vec![Player::new(&keys, server.address, 2, PLACE)];
+    pump_until(&mut players, "two are inside", |players| is_inside(&players[0]));
+    let refused = |players: &mut Vec<Player>, why: &str| {
+        players.push(Player::new(&keys, server.address, 3, PLACE));
+        let told = State::Closed(CloseReason::Refused(Status::Full));
+        pump_until(players, why, |players| players[1].client.state() == told);
+        assert_eq!(CloseReason::Refused(Status::Full).text(), "The server is full.");
+        players.truncate(1);
+    };
+    refused(&mut players, "two play");
+    drop(vanishing);
+    pump_until(&mut players, "one lingers", |_| stats(&server).counter(Counter::Lingering) == 1);
+    refused(&mut players, "the place of who may come back is kept");
+    players.push(Player::with(&kept, "127.0.0.1:0", server.address));
+    pump_until(&mut players, "and for him it is", |players| is_inside(&players[1]));
+    let now = players[1].clock.now();
+    players[1].client.leave(now);
+    let waits = || Player::new(&keys, server.address, 3, PLACE);
+    players.push(waits());
+    pump_until(&mut players, "he leaves for good, and who tries again is in", |players| {
+        if matches!(players[2].client.state(), State::Closed(_)) {
+            players[2] = waits();
+        }
+        is_inside(&players[2])
+    });
+    assert_eq!(players[1].client.state(), State::Closed(CloseReason::Left));
+    let stats = stats(&server);
+    assert!(stats.dropped["server_full"] >= 2 && stats.counter(Counter::Entities) == 2);
     end(server);
 }
 

@@ -4,13 +4,15 @@
 mod players;
 mod rogue;
 
-use players::{Folder, Player, config, end, start, stats};
+use players::{Folder, Player, config, end, pump_until, start, stats};
 use rogue::Rogue;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
+use tidelock::admin::{WafRequest, waf_order};
 use tidelock::client::{CloseReason, State};
+use tidelock::config::ShardCount;
 use tidelock::crypto::integrity::KeyTable;
 use tidelock::host::entropy::SeededEntropy;
 use tidelock::keys::{BackendKeys, load_key_table, save_key_table};
@@ -283,6 +285,48 @@ fn who_comes_back_in_time_does_not_get_rid_of_its_score() {
     }
     scene.nobody_else_noticed();
     scene.end();
+}
+
+#[test]
+fn a_ban_ends_its_player_wherever_it_is_between_two_shards() {
+    let folder = Folder::new("waf-moves");
+    let mut config = config(&folder);
+    config.server.shards = ShardCount::Count(2);
+    config.server.oversubscribe = true;
+    (config.world.players, config.world.entities) = (2_000, 2_000);
+    config.limits.trusted_sources = vec!["127.0.0.0/8".to_owned()];
+    let (server, keys) = start(config);
+    let place = [400_000, 400_000, 0];
+    let mut players: Vec<_> =
+        (0..28).map(|n| Player::new(&keys, server.address, 100 + n, place)).collect();
+    pump_until(&mut players, "all are inside", |players| {
+        players.iter().all(|it| it.client.state() == State::InWorld)
+    });
+    let socket = server.run_dir.admin_socket(server.address.port());
+    for number in 0..24 {
+        // All are moved at once, and each ban comes at another moment of the way.
+        server.shift(0, 1, 28);
+        server.shift(1, 0, 28);
+        let begun = Instant::now();
+        pump_until(&mut players, "a moment", |_| begun.elapsed().as_millis() >= 10 + 2 * number);
+        let banned = 100 + number as u64;
+        let done = waf_order(&socket, WafRequest::Ban(banned, None)).expect("it is carried out");
+        assert_eq!((done.player, done.sessions), (banned, 1));
+        pump_until(&mut players, "the banned one is told", |players| {
+            let told = State::Closed(CloseReason::Disconnected(DisconnectReason::Banned));
+            players[0].client.state() == told
+        });
+        players.remove(0);
+        let refused = Rogue::join(&keys, server.address, banned).map(drop).expect_err("banned");
+        assert_eq!(refused.status, Status::Banned);
+    }
+    let stats = stats(&server);
+    let left = [Counter::Players, Counter::Sessions, Counter::Entities];
+    assert_eq!(left.map(|counter| stats.counter(counter)), [4, 4, 4]);
+    assert!(stats.counter(Counter::HandedOver) >= 200, "they were moved");
+    assert!(players.iter().all(|it| it.client.state() == State::InWorld));
+    assert!(players.iter().all(|it| it.client.statistics().errors_total() == 0));
+    end(server);
 }
 
 #[test]
