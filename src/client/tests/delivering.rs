@@ -77,7 +77,7 @@ fn a_server_that_describes_without_end_is_heard_up_to_the_limit() {
         for number in packet * 64..(packet + 1) * 64 {
             let head = reliable_head(to_client::CREATE_ENTITY, number as u16, 5).unwrap();
             writer.slice(&head);
-            put_create_entity(&mut writer, EntityId(number + 1 << 20), b"A");
+            put_create_entity(&mut writer, EntityId((number + 1) << 20), b"A");
         }
         let len = writer.finish().unwrap();
         let datagram = pair.server.seal(Channel::ReliableOrdered, None, &text[..len]);
