@@ -11,6 +11,7 @@
 //! and 32 KiB that wait for their turn, two or four messages in parts. Whatever exceeds that is
 //! refused; its packet is not acknowledged, so its sender sends it again, ten times at most.
 
+mod carriers;
 mod held;
 mod pool;
 mod receiver;

@@ -15,6 +15,7 @@
 //! session that has held most of it of late (see `held`).
 
 use super::Lane;
+use super::carriers::Carriers;
 pub(super) use super::slab::NONE;
 use super::slab::Slab;
 use crate::limits::{FRAGMENT_LEN, RELIABLE_BLOCKS_CROWDED, RELIABLE_BLOCKS_SHARE};
@@ -46,9 +47,8 @@ pub(super) struct Item {
     pub(super) newer: u8,
     /// It is on its way, as far as one knows.
     pub(super) is_flying: bool,
-    /// The packet that carried it last, and the one before that.
-    pub(super) sequence: u64,
-    pub(super) former: u64,
+    /// The packets that carried it last.
+    pub(super) carriers: Carriers,
     /// When it was sent last.
     pub(super) at: Nanos,
 }
@@ -68,8 +68,7 @@ impl Item {
             tries: 0,
             newer: 0,
             is_flying: false,
-            sequence: 0,
-            former: 0,
+            carriers: Carriers::default(),
             at: Nanos(0),
         }
     }

@@ -294,8 +294,9 @@ impl Sender {
                 let again = u16::from(item.tries > 0);
                 (filled.again, filled.fresh) = (filled.again + again, filled.fresh + 1 - again);
                 let tries = item.tries.saturating_add(1);
-                let sent = Item { tries, newer: 0, is_flying: true, sequence, at: now, ..item };
-                *pool.item_mut(at) = Item { former: item.sequence, ..sent };
+                let mut sent = Item { tries, newer: 0, is_flying: true, at: now, ..item };
+                sent.carriers.add(sequence);
+                *pool.item_mut(at) = sent;
             }
             at = if is_alone { NONE } else { pool.next(at) };
         }
@@ -312,8 +313,9 @@ impl Sender {
             let item = pool.item_mut(at);
             // Also if it was thought lost; on a path that is slower than the longest patience all
             // acknowledgments come after it was sent once more.
-            if item.tries > 0 && [item.sequence, item.former].contains(&sequence) {
-                if item.sequence == sequence && !std::mem::replace(&mut is_sampled, true) {
+            if item.carriers.contains(sequence) {
+                let is_newest = item.carriers.age_at(sequence) == 0;
+                if is_newest && !std::mem::replace(&mut is_sampled, true) {
                     self.trip.sample(now.since(item.at));
                 }
                 let Item { lane, id, length, total, .. } = *item;
@@ -327,7 +329,7 @@ impl Sender {
                 // There may be room for more.
                 self.due = Nanos(0);
             } else {
-                if item.is_flying && item.sequence < sequence {
+                if item.is_flying && item.carriers.age_at(sequence) > 0 {
                     item.newer = item.newer.saturating_add(1);
                     if item.newer >= LOST_AFTER_NEWER && item.tries <= FAST_TRIES_MAX {
                         item.is_flying = false;

@@ -54,7 +54,7 @@ fn delivery_opens_on_any_path_on_which_a_session_lives() {
 
 #[test]
 fn messages_arrive_on_a_path_that_is_slower_than_the_longest_patience() {
-    for way_ms in [10, 900, 1_400, 1_900] {
+    for way_ms in [10, 900, 1_400, 1_900, 2_600, 3_800] {
         let mut path = Path::new(way_ms);
         while !path.is_open() {
             path.step();
