@@ -269,7 +269,8 @@ impl Stats {
             meeting_us: self.meeting_us,
             skew_us: self.skew_us,
             overruns: grown(Counter::Overruns),
-            shed_share: per(grown(Counter::ShedTicks), ticks),
+            // The tick under way may be counted in the one and not yet in the other.
+            shed_share: per(grown(Counter::ShedTicks), ticks).min(1.0),
             rung: self.counter(Counter::Rung),
             phase_us: self.phase_us.clone(),
             bytes_out_per_player_s: per(grown(Counter::BytesOut), player_ticks)
