@@ -42,6 +42,7 @@ impl Universe {
         let (staying, others) = self.players.split_at_mut(self.plan.staying());
         for player in staying {
             player.rests = !walk_on;
+            player.is_sensible = true;
             player.back_at = player.back_at.min(now);
         }
         others.iter_mut().for_each(|player| player.go(now, NEVER, true));

@@ -30,6 +30,8 @@ pub(crate) struct Player {
     course: InputFrame,
     /// Whether it stands still.
     pub(crate) rests: bool,
+    /// Whether it gets another ticket whenever it is told that its own is useless.
+    pub(crate) is_sensible: bool,
     /// Whether datagrams may be spoilt on the way.
     tolerant: bool,
     sight: Sight,
@@ -97,6 +99,7 @@ impl Player {
             dice,
             course: InputFrame::default(),
             rests: false,
+            is_sensible: false,
             tolerant,
             sight: Sight::default(),
             server: 0,
@@ -378,9 +381,9 @@ impl Player {
                 Ok(())
             }
             Event::Advice(denied) => {
-                // Most get another ticket at once; some are stubborn.
+                // Most get another ticket at once; some are stubborn, while the storm lasts.
                 let is_useless = matches!(denied.reason, Denial::TokenExpired | Denial::TokenUsed);
-                if is_useless && self.dice.percent(60) {
+                if is_useless && (self.dice.percent(60) || self.is_sensible) {
                     (self.client, self.resumes) = (None, None);
                     self.back_at = self.back_at.max(now.plus(PAUSE));
                 }
